@@ -1,0 +1,1 @@
+"""Judging fields and ensembles: xarray in, xarray out."""

@@ -1,0 +1,199 @@
+"""Scores of fields and ensembles against the truth: xarray in, xarray out, lazy where the input is.
+
+Means are taken of squared errors, variances and the like over all cells chosen, and only then transformed; cells
+where the truth (or the forecast) is NaN are left out of every one of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import scoringrules as sr
+import xarray as xr
+
+from labkit.errors import DataError
+from labkit.variables import lookup
+
+SOURCES = ("interpolation", "regression", "prediction", "oracle")
+MEMBER = "ensemble"
+# Sorted forms of the same estimators: memory grows with the members, not with their square.
+_ESTIMATORS = {"fair": "pwm", "nrg": "qd"}
+
+
+def crps(members: xr.DataArray, truth: xr.DataArray, *, estimator: str = "fair") -> xr.DataArray:
+    """Continuous ranked probability score of each cell, in the units of the variable.
+
+    members: (ensemble, ...), truth: (...), in any order of dimensions. estimator: "fair",
+    E|X - y| - sum_ij |X_i - X_j| / (2 n (n - 1)), unbiased for any n >= 2 (Ferro 2014); "nrg" has n^2 in place of
+    n (n - 1), as CorrDiff's own score, and is too large for few members. A lone member scores its absolute error.
+    """
+    if estimator not in _ESTIMATORS:
+        raise DataError("CRPS estimator", found=repr(estimator), expected=" or ".join(_ESTIMATORS), todo="name one")
+    error = _anomaly(members, truth)
+    if error.sizes[MEMBER] == 1:
+        return abs(error.isel({MEMBER: 0}, drop=True))
+    return _over_members(_crps_of_errors, error, estimator=_ESTIMATORS[estimator])
+
+
+def score(
+    forecast: xr.DataArray,
+    truth: xr.DataArray,
+    *,
+    over: Sequence[str] = ("time", "y", "x"),
+    estimator: str = "fair",
+) -> xr.Dataset:
+    """Scores of one variable over the dimensions `over`; all in its units, `spread_skill` without.
+
+    forecast: (ensemble, ...), or (...) for a single field, whose `crps` is its MAE and whose spread is NaN.
+    rmse, mae, bias: of the ensemble mean (bias = forecast - truth). spread: root of the mean of the unbiased ensemble
+    variance. spread_skill: sqrt((n + 1) / n) spread / rmse, 1 where members and truth are exchangeable (Fortin et al.
+    2014). count: cells compared.
+    """
+    if MEMBER not in forecast.dims:
+        forecast = forecast.expand_dims(MEMBER)
+    n = forecast.sizes[MEMBER]
+    members = _anomaly(forecast, truth)
+    members = members.where(np.isfinite(members).all(MEMBER))
+    error = members.mean(MEMBER, skipna=False)
+    variance = members.var(MEMBER, ddof=1, skipna=False) if n > 1 else error * np.nan
+    rmse = np.sqrt(_mean(error**2, over))
+    spread = np.sqrt(_mean(variance, over))
+    return xr.Dataset(
+        {
+            "rmse": rmse,
+            "mae": _mean(abs(error), over),
+            "bias": _mean(error, over),
+            "crps": _mean(crps(members, xr.zeros_like(error), estimator=estimator), over),
+            "spread": spread,
+            "spread_skill": np.sqrt((n + 1) / n) * spread / rmse,
+            "count": np.isfinite(error).sum(over),
+        }
+    )
+
+
+def achieved_skill(baseline: xr.DataArray, model: xr.DataArray, oracle: xr.DataArray) -> xr.DataArray:
+    """Share of the possible improvement over `baseline` that `model` makes: 1 is as good as the oracle, 0 as the
+    baseline. The three are one negatively oriented score (smaller is better), aggregated beforehand."""
+    return (baseline - model) / (baseline - oracle)
+
+
+def score_tree(
+    tree: xr.DataTree,
+    *,
+    over: Sequence[str] = ("time", "y", "x"),
+    estimator: str = "fair",
+    baseline: str = "interpolation",
+) -> xr.Dataset:
+    """Scores of everything in an output tree against its truth, computed in one pass.
+
+    Dimensions (source, variable, and those not in `over`): sources are those of interpolation, regression, prediction
+    and oracle that the tree has; variables those of both truth and prediction, in the truth's order. Variables as in
+    `score`; the CRPS of the single fields interpolation and regression is their MAE. With a `baseline` and an oracle
+    there is also `achieved_skill` in CRPS. NaN marks what a source does not have.
+    """
+    truth, prediction = tree["truth"], tree["prediction"]
+    variables = [str(name) for name in truth.data_vars if name in prediction.data_vars]
+    sources = [name for name in SOURCES if name in tree.children]
+    rows = [xr.concat([_row(tree, s, v, over, estimator) for v in variables], "variable") for s in sources]
+    scores = xr.concat(rows, "source").assign_coords(source=sources, variable=variables)
+    if {baseline, "oracle"} <= set(sources):
+        reference, oracle = (scores.crps.sel(source=name, drop=True) for name in (baseline, "oracle"))
+        scores["achieved_skill"] = achieved_skill(reference, scores.crps, oracle)
+    units = [truth[name].attrs.get("units", lookup(name).units) for name in variables]
+    scores = scores.assign_coords(units=("variable", units))
+    members = {f"members_{name}": tree[name].sizes[MEMBER] for name in ("prediction", "oracle") if name in sources}
+    return scores.assign_attrs(estimator=estimator, baseline=baseline, **members).compute()
+
+
+def score_table(scores: xr.Dataset) -> pd.DataFrame:
+    """The scores of `score_tree` as a tidy table: one line for each source and variable (and remaining dimension)."""
+    return scores.to_dataframe(dim_order=list(scores.sizes)).reset_index()
+
+
+def crps_by_size(
+    members: xr.DataArray,
+    truth: xr.DataArray,
+    *,
+    seed: int,
+    sizes: Sequence[int] | None = None,
+    repeats: int = 8,
+    over: Sequence[str] = ("time", "y", "x"),
+    estimator: str = "fair",
+) -> xr.DataArray:
+    """Mean CRPS of random subsets of the members: (size, and the dimensions not in `over`).
+
+    Flat for the fair estimator, whatever the ensemble; falling towards it for "nrg". `repeats` subsets are drawn for
+    each size with the given seed; sizes are by default 2, 4, 8 ... and all members.
+    """
+    total = members.sizes[MEMBER]
+    sizes = list(sizes or [*(2**k for k in range(1, 12) if 2**k < total), total])
+    if not 2 <= min(sizes) <= max(sizes) <= total:
+        found, expected = f"sizes {sizes}", f"2 to {total} members"
+        raise DataError("CRPS by ensemble size", found=found, expected=expected, todo="choose sizes within them")
+    rng = np.random.default_rng(seed)
+    means = [_mean_over_subsets(members, truth, size, repeats, rng, over, estimator) for size in sizes]
+    return xr.concat(means, "size").assign_coords(size=sizes).rename("crps")
+
+
+def _mean_over_subsets(members, truth, size, repeats, rng, over, estimator) -> xr.DataArray:
+    total = members.sizes[MEMBER]
+    subsets = [np.sort(rng.choice(total, size, replace=False)) for _ in range(1 if size == total else repeats)]
+    drawn = [_mean(crps(members.isel({MEMBER: s}), truth, estimator=estimator), over) for s in subsets]
+    return sum(drawn) / len(drawn)
+
+
+def _row(tree: xr.DataTree, source: str, variable: str, over: Sequence[str], estimator: str) -> xr.Dataset:
+    truth = tree["truth"][variable]
+    if variable in tree[source].data_vars:
+        forecast = tree[source][variable]
+    else:
+        forecast = xr.full_like(truth, np.nan)
+    return score(forecast, truth, over=over, estimator=estimator)
+
+
+def _anomaly(members: xr.DataArray, truth: xr.DataArray) -> xr.DataArray:
+    """members - truth, cell by cell; coordinates that differ are refused, where xarray alone would drop cells."""
+    sizes = {dim: members.sizes.get(dim) for dim in truth.dims}
+    try:
+        members, truth = xr.align(members, truth, join="exact", exclude=[MEMBER])
+        matches = sizes == dict(truth.sizes) and set(members.dims) == {*truth.dims, MEMBER}
+    except ValueError:
+        matches = False
+    if not matches:
+        raise DataError(
+            "scores",
+            found=f"members over {dict(members.sizes)} and truth over {dict(truth.sizes)} with unlike coordinates",
+            expected="the same cells and times in both, and the dimension 'ensemble' in the members alone",
+            todo="select the cells that both have",
+        )
+    return members.drop_vars(_loose(members)) - truth.drop_vars(_loose(truth))
+
+
+def _loose(array: xr.DataArray) -> list[str]:
+    return [name for name in array.coords if name not in array.dims]
+
+
+def _mean(array: xr.DataArray, over: Sequence[str]) -> xr.DataArray:
+    """Mean over all cells of `over` together, NaN left out; accumulated in float64."""
+    return array.astype(np.float64).mean(over, skipna=True)
+
+
+def _crps_of_errors(error: np.ndarray, *, estimator: str) -> np.ndarray:
+    """error (..., member) -> (...); CRPS does not change when truth and members are shifted together."""
+    return sr.crps_ensemble(np.zeros(error.shape[:-1], error.dtype), error, estimator=estimator)
+
+
+def _over_members(function, members: xr.DataArray, **options: Mapping) -> xr.DataArray:
+    """Apply `function(array (..., member), **options) -> (...)` block by block."""
+    if members.chunks is not None:
+        members = members.chunk({MEMBER: -1})
+    return xr.apply_ufunc(
+        function,
+        members,
+        input_core_dims=[[MEMBER]],
+        kwargs=options,
+        dask="parallelized",
+        output_dtypes=[members.dtype],
+    )
