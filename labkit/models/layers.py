@@ -1,0 +1,108 @@
+"""The UNet's parts: convolutions with their starting weights, resampling, residual blocks, attention."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+Resample = Literal["none", "down", "up"]
+SKIP_SCALE = 0.5**0.5  # the sum of two unit-variance branches keeps unit variance
+
+
+def conv(in_channels: int, out_channels: int, kernel: int, *, gain: float = 1.0) -> nn.Conv2d:
+    """A same-size convolution with Xavier-uniform weights times `gain` and zero bias."""
+    layer = nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2)
+    nn.init.xavier_uniform_(layer.weight)
+    with torch.no_grad():
+        layer.weight.mul_(gain)
+        layer.bias.zero_()
+    return layer
+
+
+def group_norm(channels: int) -> nn.GroupNorm:
+    """GroupNorm with at least four channels a group and at most 32 groups."""
+    groups = min(32, max(channels // 4, 1))
+    while channels % groups:  # odd widths: the next smaller number of groups that divides them
+        groups -= 1
+    return nn.GroupNorm(groups, channels, eps=1e-6)
+
+
+def downsample(x: Tensor) -> Tensor:
+    """2 x 2 means: (B, C, H, W) -> (B, C, H/2, W/2)."""
+    return functional.avg_pool2d(x, 2)
+
+
+def upsample(x: Tensor) -> Tensor:
+    """Each pixel becomes 2 x 2: (B, C, H, W) -> (B, C, 2H, 2W)."""
+    return functional.interpolate(x, scale_factor=2, mode="nearest")
+
+
+_RESAMPLERS = {"none": lambda x: x, "down": downsample, "up": upsample}
+
+
+class ResidualBlock(nn.Module):
+    """Two normalised convolutions around a skip connection, told of the noise, with attention where asked (DDPM++).
+
+    The noise features are added before the second normalisation; `emb_channels=0` leaves them out.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        emb_channels: int = 0,
+        resample: Resample = "none",
+        attention: bool = False,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.out_channels = out_channels
+        self.resample = resample
+        self.dropout = dropout
+        self.norm0 = group_norm(in_channels)
+        self.conv0 = conv(in_channels, out_channels, 3)
+        self.embed = nn.Linear(emb_channels, out_channels) if emb_channels else None
+        self.norm1 = group_norm(out_channels)
+        self.conv1 = conv(out_channels, out_channels, 3, gain=1e-5)
+        changes = in_channels != out_channels or resample != "none"
+        self.skip = conv(in_channels, out_channels, 1) if changes else nn.Identity()
+        self.attention = SelfAttention(out_channels) if attention else None
+        if self.embed is not None:
+            nn.init.xavier_uniform_(self.embed.weight)
+            nn.init.zeros_(self.embed.bias)
+
+    def forward(self, x: Tensor, embedding: Tensor | None = None) -> Tensor:
+        """(B, C, H, W) -> (B, out, H', W'); `embedding` is (B, emb_channels)."""
+        y = self.conv0(_RESAMPLERS[self.resample](functional.silu(self.norm0(x))))
+        if self.embed is not None:
+            y = y + self.embed(embedding)[:, :, None, None].to(y.dtype)
+        y = functional.dropout(functional.silu(self.norm1(y)), self.dropout, self.training)
+        y = (self.conv1(y) + self._skipped(x)) * SKIP_SCALE
+        return y if self.attention is None else self.attention(y)
+
+    def _skipped(self, x: Tensor) -> Tensor:
+        """The skip branch; a 1 x 1 convolution commutes with resampling, so it runs on the smaller grid."""
+        if self.resample == "up":
+            return upsample(self.skip(x))
+        return self.skip(downsample(x) if self.resample == "down" else x)
+
+
+class SelfAttention(nn.Module):
+    """Single-head attention among all pixels, added to its input: (B, C, H, W) -> same."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = group_norm(channels)
+        self.qkv = conv(channels, 3 * channels, 1, gain=0.2**0.5)
+        self.project = conv(channels, channels, 1, gain=1e-5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, channels, height, width = x.shape
+        qkv = self.qkv(self.norm(x)).permute(0, 2, 3, 1).reshape(batch, 1, height * width, 3 * channels)
+        y = functional.scaled_dot_product_attention(*qkv.chunk(3, dim=-1))  # (B, 1, H*W, C)
+        y = y.reshape(batch, height, width, channels).permute(0, 3, 1, 2)
+        return (self.project(y) + x) * SKIP_SCALE
