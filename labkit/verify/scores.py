@@ -31,7 +31,7 @@ def crps(members: xr.DataArray, truth: xr.DataArray, *, estimator: str = "fair")
     """
     if estimator not in _ESTIMATORS:
         raise DataError("CRPS estimator", found=repr(estimator), expected=" or ".join(_ESTIMATORS), todo="name one")
-    error = _anomaly(members, truth)
+    error = anomalies(members, truth)
     if error.sizes[MEMBER] == 1:
         return abs(error.isel({MEMBER: 0}, drop=True))
     return _over_members(_crps_of_errors, error, estimator=_ESTIMATORS[estimator])
@@ -54,7 +54,7 @@ def score(
     if MEMBER not in forecast.dims:
         forecast = forecast.expand_dims(MEMBER)
     n = forecast.sizes[MEMBER]
-    members = _anomaly(forecast, truth)
+    members = anomalies(forecast, truth)
     members = members.where(np.isfinite(members).all(MEMBER))
     error = members.mean(MEMBER, skipna=False)
     variance = members.var(MEMBER, ddof=1, skipna=False) if n > 1 else error * np.nan
@@ -153,7 +153,7 @@ def _row(tree: xr.DataTree, source: str, variable: str, over: Sequence[str], est
     return score(forecast, truth, over=over, estimator=estimator)
 
 
-def _anomaly(members: xr.DataArray, truth: xr.DataArray) -> xr.DataArray:
+def anomalies(members: xr.DataArray, truth: xr.DataArray) -> xr.DataArray:
     """members - truth, cell by cell; coordinates that differ are refused, where xarray alone would drop cells."""
     sizes = {dim: members.sizes.get(dim) for dim in truth.dims}
     try:
