@@ -28,7 +28,7 @@ class EDM(nn.Module):
     def denoise(
         self, x: Tensor, sigma: Tensor | float, condition: Tensor | None = None, *, position: Tensor | None = None
     ) -> Tensor:
-        """The expected clean fields (B, C, H, W), given noisy `x` at `sigma` () or (B,), and `condition` (B, K, H, W)."""
+        """E[clean fields] (B, C, H, W), given noisy `x` at `sigma`, () or (B,), and `condition` (B, K, H, W)."""
         sigma = torch.as_tensor(sigma, dtype=x.dtype, device=x.device).expand(x.shape[0])
         c_skip, c_out, c_in = preconditioning(sigma, self.sigma_data.to(x.dtype))
         dtype = next(self.network.parameters(), x.new_empty(0, dtype=torch.float32)).dtype
