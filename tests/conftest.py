@@ -82,7 +82,7 @@ def network_attempts(monkeypatch, request, _own_addresses) -> Iterator[list[str]
 
 @pytest.fixture(scope="session")
 def real_data():
-    """`real_data(name)` -> the folder of that data set in the cache that LABKIT_DATA names; skips where it is absent."""
+    """`real_data(name)` -> the folder of that data set in the cache that LABKIT_DATA names, or a skip."""
 
     def folder(name: str) -> Path:
         cache = os.environ.get("LABKIT_DATA")
