@@ -1,0 +1,111 @@
+"""A run's folder: config.yaml, metrics.jsonl, statistics.json and checkpoints/*.safetensors."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import yaml
+
+from labkit.errors import DataError
+from labkit.store.atomic import atomic_write, make_folder, write_error
+
+__all__ = ["RunFolder", "atomic_write"]
+
+
+class RunFolder:
+    """The files of one training run; the folder is made on the first write, and every file is whole or absent."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    @property
+    def statistics_path(self) -> Path:
+        """Where the channel statistics lie, statistics.json."""
+        return self.path / "statistics.json"
+
+    @property
+    def checkpoints(self) -> list[Path]:
+        """Checkpoints of the run, oldest first."""
+        found = (self.path / "checkpoints").glob("*.safetensors")
+        return sorted((path for path in found if not path.name.startswith(".")), key=lambda p: p.stat().st_mtime_ns)
+
+    def checkpoint_path(self, name: str) -> Path:
+        """checkpoints/<name>.safetensors"""
+        return self.path / "checkpoints" / f"{name}.safetensors"
+
+    def save_config(self, config: Mapping) -> None:
+        """Write the configuration, plain values only, as config.yaml in its own order."""
+        make_folder(self.path)
+        atomic_write(self.path / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False).encode())
+
+    def load_config(self) -> dict:
+        """The configuration; DataError where there is none or it is not a YAML mapping."""
+        return self._mapping("config.yaml", yaml.safe_load, (OSError, yaml.YAMLError))
+
+    def save_statistics(self, statistics: Mapping) -> None:
+        """Write statistics.json."""
+        make_folder(self.path)
+        atomic_write(self.statistics_path, json.dumps(dict(statistics), indent=1).encode())
+
+    def load_statistics(self) -> dict:
+        """The statistics; DataError where there are none or the file is damaged."""
+        return self._mapping("statistics.json", json.loads, (OSError, ValueError))
+
+    def log(self, **metrics) -> None:
+        """Append one line of metrics, with its `step`, to metrics.jsonl."""
+        make_folder(self.path)
+        line = json.dumps(metrics) + "\n"
+        try:
+            with self._metrics_path.open("ab") as stream:
+                # A kill may have torn the last line: begin anew, so that only that one is lost.
+                torn = stream.tell() and not _ends_with_newline(self._metrics_path)
+                stream.write((b"\n" if torn else b"") + line.encode())
+        except OSError as error:
+            raise write_error(self._metrics_path, error) from error
+
+    def metrics(self) -> list[dict]:
+        """All metrics logged so far, in order; lines torn by a kill are left out."""
+        if not self._metrics_path.exists():
+            return []
+        lines = self._metrics_path.read_bytes().splitlines()
+        return [metrics for line in lines if (metrics := _parsed(line)) is not None]
+
+    def truncate_metrics(self, step: int) -> None:
+        """Drop the metrics logged after `step`: a resumed run logs these steps again."""
+        kept = [metrics for metrics in self.metrics() if metrics.get("step", 0) <= step]
+        if self._metrics_path.exists():
+            atomic_write(self._metrics_path, "".join(json.dumps(metrics) + "\n" for metrics in kept).encode())
+
+    @property
+    def _metrics_path(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    def _mapping(self, name: str, parse, errors: tuple[type[Exception], ...]) -> dict:
+        try:
+            content = parse((self.path / name).read_text())
+        except errors as error:
+            raise self._error(name, str(error).splitlines()[0]) from error
+        if not isinstance(content, dict):
+            raise self._error(name, f"{type(content).__name__}")
+        return content
+
+    def _error(self, name: str, found: str) -> DataError:
+        todo = "choose the folder of a run that labkit made"
+        return DataError(f"{name} of run {self.path.name}", found=found, expected="a mapping of names", todo=todo)
+
+
+def _ends_with_newline(path: Path) -> bool:
+    with path.open("rb") as stream:
+        stream.seek(-1, os.SEEK_END)
+        return stream.read(1) == b"\n"
+
+
+def _parsed(line: bytes) -> dict | None:
+    try:
+        content = json.loads(line)
+    except ValueError:
+        return None
+    return content if isinstance(content, dict) else None
