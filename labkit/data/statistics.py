@@ -69,14 +69,15 @@ class Statistics:
     def normalise(self, kind: str, array, channels: Sequence[str]):
         """Native units -> zero mean, unit variance, for a NumPy array or tensor (..., channel, y, x); a new array."""
         mean, std, curved = self._columns(kind, array, channels)
-        if not curved:
-            return (array - mean) / std
-        return (_transformed(array, curved, log1p) - mean) / std
+        normal = (_transformed(array, curved, log1p) if curved else array) - mean
+        normal /= std  # in place: no third array of this size
+        return normal
 
     def denormalise(self, kind: str, array, channels: Sequence[str]):
         """Inverse of `normalise`; the argument is left as it was."""
         mean, std, curved = self._columns(kind, array, channels)
-        native = array * std + mean
+        native = array * std
+        native += mean
         return _transformed(native, curved, expm1) if curved else native
 
     def _columns(self, kind: str, array, channels: Sequence[str]):
