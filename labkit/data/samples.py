@@ -34,6 +34,12 @@ class Batch:
     def __len__(self) -> int:
         return len(self.index)
 
+    def __getitem__(self, entries: slice) -> "Batch":
+        """Some entries of the batch, as views; an invariant common to all stays."""
+        shared = len(self.invariant) == 1
+        part = self._each(lambda tensor: tensor[entries])
+        return replace(part, invariant=self.invariant) if shared else part
+
     def to(self, device: torch.device | str) -> "Batch":
         """The batch on a device; copies from pinned memory do not wait."""
         return self._each(lambda tensor: tensor.to(device, non_blocking=True))

@@ -73,9 +73,9 @@ class RunFolder:
         lines = self._metrics_path.read_bytes().splitlines()
         return [metrics for line in lines if (metrics := _parsed(line)) is not None]
 
-    def truncate_metrics(self, step: int) -> None:
-        """Drop the metrics logged after `step`: a resumed run logs these steps again."""
-        kept = [metrics for metrics in self.metrics() if metrics.get("step", 0) <= step]
+    def truncate_metrics(self, step: int, *, stage: str | None = None) -> None:
+        """Drop the metrics logged after `step`, of one stage or of all: a resumed run logs these steps again."""
+        kept = [m for m in self.metrics() if m.get("step", 0) <= step or stage not in (None, m.get("stage"))]
         if self._metrics_path.exists():
             atomic_write(self._metrics_path, "".join(json.dumps(metrics) + "\n" for metrics in kept).encode())
 
