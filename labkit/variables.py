@@ -179,6 +179,10 @@ _ALL = (
         limits=(0.0, 1.0),
         aliases=("lsm_mean", "lsm", "LANDMASK"),
     ),
+    Variable("observed", "fraction observed", "1", cmap="gray"),
+    Variable(
+        "radar_distance", "distance to the nearest radar", "km", cmap="viridis", limits=(0.0, 500.0), non_negative=True
+    ),
 )
 
 REGISTRY: dict[str, Variable] = {variable.name: variable for variable in _ALL}
