@@ -100,5 +100,5 @@ class NoiseEmbedding(nn.Module):
             nn.init.zeros_(linear.bias)
 
     def forward(self, noise: Tensor) -> Tensor:
-        x = positional_embedding(noise, self.channels)
+        x = positional_embedding(noise, self.channels).to(self.linear0.weight.dtype)
         return functional.silu(self.linear1(functional.silu(self.linear0(x))))
