@@ -1,0 +1,176 @@
+"""Configuration: YAML presets, validated; overrides as `key.sub=value`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import resources
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from labkit.errors import ConfigError
+
+Positive = Annotated[int, Field(gt=0)]
+
+
+class Strict(BaseModel):
+    """A section of the configuration; unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class NetworkConfig(Strict):
+    """Hyper-parameters of the UNet; see `labkit.models.unet.UNet`."""
+
+    model_channels: Positive = 64
+    channel_mult: tuple[Positive, ...] = (1, 2, 2)
+    num_blocks: Positive = 4
+    attn_resolutions: tuple[Positive, ...] = (16,)
+    channel_mult_emb: Positive = 4
+    dropout: float = Field(0.13, ge=0, lt=1)
+    grid_embedding: Literal["sinusoidal", "learnable", "none"] = "sinusoidal"
+    grid_channels: int = Field(4, ge=0)
+    patch_embed: Positive = 1
+
+
+class StageConfig(Strict):
+    """How one network is trained; all durations count samples, so that they do not depend on the batch."""
+
+    samples: Positive = 2_000_000
+    batch_size: Positive = 256
+    micro_batch: Positive | None = None  # None: the whole batch at once; halved when memory runs out
+    lr: float = Field(2e-4, gt=0)
+    warmup_samples: int = Field(0, ge=0)
+    decay: Literal["none", "cosine"] = "none"
+    clip_norm: float | None = Field(1.0, gt=0)
+    ema_halflife_samples: int = Field(500_000, ge=0)  # 0: no average
+    validate_every: Positive = 50_000
+    checkpoint_every: Positive = 20_000
+    log_every: Positive = 1_000
+
+
+class DiffusionConfig(StageConfig):
+    """The residual diffusion stage: the noise levels it learns, ln(sigma / sigma_data) ~ N(mean, std^2)."""
+
+    noise_mean: float = 0.0
+    noise_std: float = Field(1.2, gt=0)
+
+
+class SamplerConfig(Strict):
+    """Defaults of drawing; noise levels are in units of the residuals' own standard deviation."""
+
+    solver: str = "heun"
+    num_steps: Positive = 18
+    sigma_min: float = Field(0.002, gt=0)
+    sigma_max: float = Field(80.0, gt=0)
+    rho: float = Field(7.0, gt=0)
+
+
+class ValidationConfig(Strict):
+    """What is drawn to judge a model while it trains."""
+
+    cases: Positive = 8
+    members: int = Field(8, ge=2)
+    num_steps: Positive = 12
+    solver: str = "heun"
+
+
+class DataConfig(Strict):
+    """Which data set (arguments of `labkit.data.catalogue.open_pairs`), and what `validation` changes in it."""
+
+    reader: str
+    options: dict[str, Any] = {}
+    train: dict[str, Any] = {}
+    validation: dict[str, Any] = {}
+    test: dict[str, Any] = {}
+    input_channels: tuple[str, ...] | None = None
+    target_channels: tuple[str, ...] | None = None
+    crop: tuple[Positive, Positive] | None = None
+    statistics_samples: Positive = 2_000
+    statistics_file: str | None = None
+    cache_mb: float = 512.0
+
+
+class CorrDiffConfig(Strict):
+    """A whole CorrDiff: data, regression, residual diffusion, and how to draw from it."""
+
+    recipe: Literal["corrdiff"] = "corrdiff"
+    preset: str = ""
+    data: DataConfig
+    regression_network: NetworkConfig = NetworkConfig()
+    diffusion_network: NetworkConfig = NetworkConfig()
+    regression: StageConfig = StageConfig()
+    diffusion: DiffusionConfig = DiffusionConfig()
+    sampler: SamplerConfig = SamplerConfig()
+    validation: ValidationConfig = ValidationConfig()
+    seed: int = 0
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+
+
+def presets() -> list[str]:
+    """Names of the presets that ship with the lab."""
+    folder = resources.files("labkit.recipes.corrdiff") / "presets"
+    return sorted(item.name.removesuffix(".yaml") for item in folder.iterdir() if item.name.endswith(".yaml"))
+
+
+def load_preset(name: str, overrides: Sequence[str] = ()) -> CorrDiffConfig:
+    """The preset with `key.sub=value` overrides, validated; ConfigError names the path of what does not fit."""
+    if name not in presets():
+        raise ConfigError("preset", found=repr(name), expected=", ".join(presets()), todo="choose one of these")
+    text = (resources.files("labkit.recipes.corrdiff") / "presets" / f"{name}.yaml").read_text()
+    return validate(apply_overrides(yaml.safe_load(text) | {"preset": name}, overrides))
+
+
+def apply_overrides(values: dict, overrides: Sequence[str]) -> dict:
+    """A copy of nested `values` with each `key.sub=value` set; values are read as YAML."""
+    result = yaml.safe_load(yaml.safe_dump(values))
+    for text in overrides:
+        path, equals, value = text.partition("=")
+        if not equals or not path.strip():
+            raise ConfigError(
+                "override", found=repr(text), expected="key.sub=value", todo="write it with an equals sign"
+            )
+        *parents, last = path.strip().split(".")
+        section = result
+        for parent in parents:
+            if not isinstance(section.setdefault(parent, {}), dict):
+                raise ConfigError(
+                    f"override {path}", found=f"a value at {parent}", expected="a section", todo="check the path"
+                )
+            section = section[parent]
+        section[last] = _parsed(text, value)
+    return result
+
+
+def validate(values: dict) -> CorrDiffConfig:
+    """The configuration, or a ConfigError that names the first path that does not fit."""
+    try:
+        return CorrDiffConfig.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        path = ".".join(str(part) for part in first["loc"])
+        unknown = first["type"] == "extra_forbidden"
+        raise ConfigError(
+            f"configuration at {path}",
+            found="an unknown key" if unknown else repr(first.get("input")),
+            expected=_expected(path, unknown, first["msg"]),
+            todo="correct it (labkit train --show prints the whole configuration)",
+        ) from error
+
+
+def _expected(path: str, unknown: bool, message: str) -> str:
+    if not unknown:
+        return message[0].lower() + message[1:]
+    model: Any = CorrDiffConfig
+    for part in path.split(".")[:-1]:
+        model = model.model_fields[part].annotation
+    return "one of " + ", ".join(model.model_fields)
+
+
+def _parsed(text: str, value: str):
+    try:
+        return yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigError("override", found=repr(text), expected="a YAML value", todo="quote it") from error

@@ -1,0 +1,218 @@
+"""Training a CorrDiff: statistics, regression, measured residuals, diffusion."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import scoringrules as sr
+import torch
+from torch import Tensor, nn
+
+from labkit.data.batches import Batch, Batches, load
+from labkit.data.pairs import Pairs
+from labkit.data.statistics import Statistics, compute_statistics
+from labkit.diffusion.edm import edm_loss
+from labkit.errors import ConfigError
+from labkit.recipes.corrdiff.config import CorrDiffConfig
+from labkit.recipes.corrdiff.drawing import draw_cases
+from labkit.recipes.corrdiff.model import Channels, CorrDiff, open_part, regression_loss, residual_std, restore
+from labkit.sampling import Schedule
+from labkit.store.runs import RunFolder
+from labkit.training import Trainer
+
+STAGES = ("regression", "diffusion")
+Log = Callable[[dict], None]
+
+
+def train(
+    config: CorrDiffConfig,
+    run: str | Path,
+    *,
+    tensorboard: bool = False,
+    on_log: Log | None = None,
+    quiet: bool = False,
+) -> CorrDiff:
+    """Train both stages into a run folder, going on where an earlier call stopped, and return the model.
+
+    Raises ConfigError where the folder holds a run of another configuration; Cancelled after Ctrl-C.
+    """
+    folder = RunFolder(run)
+    _claim(folder, config)
+    pairs, validation = open_part(config, "train"), open_part(config, "validation")
+    model = CorrDiff(config, Channels.of(pairs), pairs.shape, _statistics(config, folder, pairs))
+    model.folder = folder
+    options = {"tensorboard": tensorboard, "on_log": on_log, "quiet": quiet}
+    for stage in STAGES:
+        if not folder.checkpoint_path(stage).exists():
+            _train_stage(model, stage, pairs, validation, options)
+        restore(model, stage)
+    return model
+
+
+def _claim(folder: RunFolder, config: CorrDiffConfig) -> None:
+    """Write the configuration into a new folder, or check that the folder's own is the same."""
+    values = json.loads(config.model_dump_json())
+    if not (folder.path / "config.yaml").exists():
+        folder.save_config(values)
+        return
+    found = folder.load_config()
+    different = sorted(key for key in values.keys() | found.keys() if values.get(key) != found.get(key))
+    if different:
+        raise ConfigError(
+            f"run folder {folder.path.name}",
+            found=f"a run with another {different[0]}",
+            expected="the same configuration, to go on, or an empty folder",
+            todo="choose another folder with --run",
+        )
+
+
+def _statistics(config: CorrDiffConfig, folder: RunFolder, pairs: Pairs) -> Statistics:
+    if folder.statistics_path.exists():
+        return Statistics.load(folder.statistics_path)
+    if config.data.statistics_file:
+        statistics = Statistics.load(Path(config.data.statistics_file))
+    else:
+        statistics = compute_statistics(pairs, max_samples=config.data.statistics_samples)
+    statistics.save(folder.statistics_path)
+    return statistics
+
+
+def _train_stage(model: CorrDiff, stage: str, pairs: Pairs, validation: Pairs, options: dict) -> None:
+    settings = getattr(model.config, stage)
+    header = {**model.header}
+    probe = _cases(validation, 64)
+    if stage == "regression":
+        model.regression.scale.copy_(_difference_std(model, pairs))
+        loss, judge = regression_loss(model), _judge_regression(model, validation)
+    else:
+        model.residual_std = residual_std(model, validation, probe)
+        header["residual_std"] = [float(value) for value in model.residual_std]
+        loss, judge = _diffusion_loss(model), _judge_diffusion(model, validation)
+    batches = Batches(
+        pairs,
+        model.statistics,
+        batch_size=settings.batch_size,
+        seed=model.config.seed + STAGES.index(stage),
+        crop=model.config.data.crop,
+        cache_mb=model.config.data.cache_mb,
+        pin=model.hardware.device.type == "cuda",
+    )
+    Trainer(
+        model.stage_weights(stage),
+        loss,
+        batches,
+        settings=settings,
+        hardware=model.hardware,
+        folder=model.folder,
+        stage=stage,
+        header=header,
+        seed=model.config.seed,
+        validate=judge,
+        **options,
+    ).run()
+
+
+@torch.inference_mode()
+def _difference_std(model: CorrDiff, pairs: Pairs) -> Tensor:
+    """Standard deviation (C,) of the target minus its baseline: what the regression's UNet has to learn."""
+    batch = load(pairs, _cases(pairs, 128), model.statistics).to(model.hardware.device)
+    difference = batch.target - model.regression.baseline(model.conditions(batch))
+    valid = torch.ones_like(difference, dtype=torch.bool) if batch.mask is None else batch.mask.expand_as(difference)
+    square = torch.where(valid, difference, 0).double() ** 2
+    return (square.sum((0, 2, 3)) / valid.sum((0, 2, 3))).sqrt().float().clamp(min=1e-3)
+
+
+def _diffusion_loss(model: CorrDiff):
+    """EDM's loss of the residuals, in units of their measured standard deviation."""
+    settings = model.config.diffusion
+
+    def loss(network: nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:
+        conditions = model.regression.conditions(batch)
+        with torch.no_grad():
+            mean = model.regression(conditions, position=batch.position)
+        residual = (batch.target - mean) / model.residual_std[:, None, None]
+        seen = torch.cat([conditions, mean], dim=1)
+        return edm_loss(
+            lambda x, sigma: network(x, sigma, seen, position=batch.position),
+            residual,
+            sigma_data=network.sigma_data,
+            noise_mean=settings.noise_mean,
+            noise_std=settings.noise_std,
+            mask=batch.mask,
+            generator=generator,
+        )
+
+    return loss
+
+
+def _judge_regression(model: CorrDiff, validation: Pairs):
+    """RMSE and MAE of the mean in normalised units on fixed cases; `score` is their loss."""
+    batch = load(validation, _cases(validation, 32), model.statistics).to(model.hardware.device)
+
+    def judge(network: nn.Module) -> dict[str, float]:
+        with torch.inference_mode(), model.hardware.autocast():
+            mean = network(model.regression.conditions(batch)).float()
+        error = mean - batch.target
+        valid = torch.ones_like(error, dtype=torch.bool) if batch.mask is None else batch.mask.expand_as(error)
+        scaled = error / network.scale[:, None, None]
+        figures = {"score": float((scaled[valid] ** 2).mean())}
+        for i, name in enumerate(model.channels.target):
+            figures[f"rmse_{name}"] = float((error[:, i][valid[:, i]] ** 2).mean().sqrt())
+        return figures
+
+    return judge
+
+
+def _judge_diffusion(model: CorrDiff, validation: Pairs):
+    """Fair CRPS per channel of a small ensemble on fixed cases and seeds, and the achieved skill against interpolation
+    where an oracle is known; `score` is the mean CRPS in units of the residuals' standard deviation."""
+    settings = model.config.validation
+    cases = _cases(validation, settings.cases)
+    seeds = list(range(settings.members))
+    schedule = _schedule(model, solver=settings.solver, num_steps=settings.num_steps)
+    truth = np.asarray(validation.target.isel(time=cases).data)
+    rivals = _rivals(model, validation, cases, seeds, truth)
+    scale = model.residual_std.cpu().numpy() * model.statistics.std("target", model.channels.target)
+
+    def judge(network: nn.Module) -> dict[str, float]:
+        training, model.diffusion = model.diffusion, network
+        try:
+            drawn = list(draw_cases(model, validation, cases, seeds, schedule=schedule))
+        finally:
+            model.diffusion = training
+        members = np.stack([fields for _, _, fields in drawn]).reshape(len(cases), len(seeds), *truth.shape[1:])
+        crps = _fair_crps(members, truth)
+        figures = {"score": float(np.mean(crps / scale))}
+        for i, name in enumerate(model.channels.target):
+            figures[f"crps_{name}"] = float(crps[i])
+            if rivals is not None:
+                figures[f"achieved_{name}"] = float((rivals[0][i] - crps[i]) / (rivals[0][i] - rivals[1][i]))
+        return figures
+
+    return judge
+
+
+def _rivals(model: CorrDiff, pairs: Pairs, cases: list[int], seeds: list[int], truth: np.ndarray):
+    """CRPS (channel,) of interpolation and of the oracle, or None where no law is known."""
+    if pairs.oracle is None:
+        return None
+    oracle = np.stack([pairs.oracle(pairs, case, [10_000 + seed for seed in seeds]) for case in cases])
+    baseline = np.abs(pairs.interpolated(cases).values - truth).mean((0, 2, 3))
+    return baseline, _fair_crps(oracle, truth)
+
+
+def _fair_crps(members: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """(case, member, channel, y, x) and (case, channel, y, x) -> (channel,), pixels without truth left out."""
+    return np.nanmean(sr.crps_ensemble(truth, members, m_axis=1, estimator="fair"), axis=(0, 2, 3))
+
+
+def _schedule(model: CorrDiff, **changes) -> Schedule:
+    return Schedule(**{**model.config.sampler.model_dump(), **changes})
+
+
+def _cases(pairs: Pairs, n: int) -> list[int]:
+    """At most `n` positions spread evenly over the pairs."""
+    return sorted({int(i) for i in np.linspace(0, len(pairs) - 1, min(n, len(pairs))).round()})
