@@ -1,5 +1,7 @@
 """Errors that say what was found, what was expected and what to do."""
 
+from functools import partial
+
 
 class LabError(Exception):
     """A mistake that a person can mend; the terminal and the apps show its one sentence, without a traceback.
@@ -12,6 +14,10 @@ class LabError(Exception):
     def __init__(self, what: str, *, found: str, expected: str, todo: str) -> None:
         self.what, self.found, self.expected, self.todo = what, found, expected, todo
         super().__init__(f"{what}: found {found}, expected {expected}; {todo.rstrip('.')}.")
+
+    def __reduce__(self):
+        # Workers in other processes send their errors back; the default would call the class without its keywords.
+        return partial(type(self), found=self.found, expected=self.expected, todo=self.todo), (self.what,)
 
 
 class DataError(LabError):

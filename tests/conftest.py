@@ -37,6 +37,12 @@ def _seeds() -> None:
     torch.manual_seed(0)
 
 
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """A generator that starts alike in every test."""
+    return np.random.default_rng(0)
+
+
 @pytest.fixture(scope="session")
 def _own_addresses() -> set[str]:
     """Names and addresses of this machine."""

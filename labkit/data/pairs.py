@@ -10,10 +10,11 @@ import xarray as xr
 
 from labkit.data.regrid import upsample
 from labkit.errors import DataError
-from labkit.variables import canonical
+from labkit.variables import canonical, lookup
 
 INPUT_DIMS = ("time", "channel", "y_in", "x_in")
 TARGET_DIMS = ("time", "channel", "y", "x")
+MASK_DIMS = ("time", "y", "x")
 
 
 @dataclass(frozen=True)
@@ -40,14 +41,14 @@ class Pairs:
         _check_dims("input", self.input, INPUT_DIMS)
         _check_dims("target", self.target, TARGET_DIMS)
         _check_dims("invariant", self.invariant, TARGET_DIMS[-self.invariant.ndim :])
-        if self.input.sizes["time"] != self.target.sizes["time"]:
-            raise DataError(
-                "pairs",
-                found=f"{self.input.sizes['time']} input and {self.target.sizes['time']} target times",
-                expected="the same number of both",
-                todo="select the times that both have before building the pairs",
-            )
+        for what in ("input", "target", "invariant"):
+            _check_channels(what, getattr(self, what))
+        _check_times(self.input, self.target)
         self._check_factors()
+        _check_like_target("invariant", self.invariant, self.target)
+        if self.mask is not None:
+            _check_dims("mask", self.mask, MASK_DIMS)
+            _check_like_target("mask", self.mask, self.target)
 
     def _check_factors(self) -> None:
         for axis in ("y", "x"):
@@ -92,7 +93,7 @@ class Pairs:
 
     def isel(self, time) -> "Pairs":
         """The pairs at the given positions in time (a slice or a list), still lazy."""
-        time = [time] if np.isscalar(time) else time
+        time = _as_positions(time)
         pick = {
             name: None if (array := getattr(self, name)) is None or "time" not in array.dims else array.isel(time=time)
             for name in ("input", "target", "invariant", "mask")
@@ -112,9 +113,11 @@ class Pairs:
         """Baseline (time, channel, y, x): the coarse input, bilinear on the fine grid, for each target channel.
 
         A channel takes the input of its own name; reflectivity without one follows from the coarse rain rate by
-        Marshall and Palmer (1948), Z = 200 R^1.6; a channel with neither is NaN.
+        Marshall and Palmer (1948), Z = 200 R^1.6; a channel with neither is NaN. What is never negative stays so
+        where the line is continued beyond the outer coarse centres. Missing coarse cells are left out.
         """
-        coarse = self.input.isel(time=times).transpose(*INPUT_DIMS)
+        times = _as_positions(times)
+        coarse = self.input.isel(time=times)
         names = [canonical(name) for name in self.input_channels]
         values = np.asarray(coarse.data)
         fields = [_baseline(canonical(name), names, values, self.factor, self.shape) for name in self.target_channels]
@@ -123,21 +126,27 @@ class Pairs:
 
 
 def reflectivity_from_rain(rain_mm_h: np.ndarray) -> np.ndarray:
-    """dBZ >= 0 of a rain rate in mm/h by Z = 200 R^1.6 (Marshall and Palmer 1948)."""
+    """dBZ >= 0 of a rain rate in mm/h by Z = 200 R^1.6 (Marshall and Palmer 1948); NaN stays NaN."""
     return np.maximum(10 * np.log10(200 * np.maximum(rain_mm_h, 1e-3) ** 1.6), 0.0)
 
 
 def rain_from_reflectivity(dbz: np.ndarray) -> np.ndarray:
-    """Rain rate in mm/h of dBZ by Z = 200 R^1.6; at and below 0 dBZ it is taken as dry."""
-    return np.where(dbz > 0, (10 ** (dbz / 10) / 200) ** (1 / 1.6), 0.0)
+    """Rain rate in mm/h of dBZ by Z = 200 R^1.6; at and below 0 dBZ it is taken as dry; NaN stays NaN."""
+    return np.where(dbz <= 0, 0.0, (10 ** (dbz / 10) / 200) ** (1 / 1.6))
 
 
 def _baseline(name: str, names: list[str], coarse: np.ndarray, factor, shape) -> np.ndarray:
     if name in names:
-        return upsample(coarse[:, names.index(name)], factor)
+        fine = upsample(coarse[:, names.index(name)], factor)
+        return np.maximum(fine, 0) if lookup(name).non_negative else fine
     if name == "reflectivity" and "tp" in names:
         return reflectivity_from_rain(upsample(coarse[:, names.index("tp")], factor))
     return np.full((len(coarse), *shape), np.nan, np.float32)
+
+
+def _as_positions(time):
+    """A single position as a list of one, so that the time dimension stays."""
+    return [int(time)] if np.ndim(time) == 0 and not isinstance(time, slice) else time
 
 
 def _check_dims(what: str, array: xr.DataArray, dims: tuple[str, ...]) -> None:
@@ -147,6 +156,51 @@ def _check_dims(what: str, array: xr.DataArray, dims: tuple[str, ...]) -> None:
             found=f"dimensions {array.dims}",
             expected=f"{dims}",
             todo="transpose or rename the dimensions",
+        )
+
+
+def _check_channels(what: str, array: xr.DataArray) -> None:
+    names = [str(name) for name in array.channel.values] if "channel" in array.coords else []
+    if len(names) != array.sizes["channel"] or len(set(names)) != len(names):
+        raise DataError(
+            f"{what} channels",
+            found=", ".join(names) or "no names",
+            expected="one name for each channel, none twice",
+            todo="give the array a `channel` coordinate of distinct names",
+        )
+
+
+def _check_times(coarse: xr.DataArray, fine: xr.DataArray) -> None:
+    counts = coarse.sizes["time"], fine.sizes["time"]
+    if counts[0] != counts[1]:
+        raise DataError(
+            "pairs",
+            found=f"{counts[0]} input and {counts[1]} target times",
+            expected="the same number of both",
+            todo="select the times that both have before building the pairs",
+        )
+    if "time" not in coarse.coords or "time" not in fine.coords:
+        return
+    differ = np.flatnonzero(coarse.time.values != fine.time.values)
+    if differ.size:
+        first = differ[0]
+        raise DataError(
+            f"time {first} of pairs",
+            found=f"input of {coarse.time.values[first]} and target of {fine.time.values[first]}",
+            expected="both of the same time",
+            todo="select both by the times that they share, in the same order",
+        )
+
+
+def _check_like_target(what: str, array: xr.DataArray, target: xr.DataArray) -> None:
+    shared = [dim for dim in array.dims if dim != "channel"]
+    found, expected = ({dim: of.sizes[dim] for dim in shared} for of in (array, target))
+    if found != expected:
+        raise DataError(
+            f"{what} of pairs",
+            found=f"sizes {found}",
+            expected=f"those of the target, {expected}",
+            todo="put it on the target's grid and times",
         )
 
 
