@@ -26,7 +26,7 @@ lab: $(VENV)/.installed ## open JupyterLab on the notebooks
 	$(BIN)/python -m jupyterlab notebooks
 
 notebooks: $(VENV)/.installed-test ## execute all notebooks in their full setting, into build/notebooks
-	$(BIN)/python tests/notebooks.py --output build/notebooks
+	$(BIN)/python tests/run_notebooks.py --output build/notebooks
 
 lint: $(VENV)/.installed-test ## check the style
 	$(BIN)/ruff check .

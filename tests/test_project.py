@@ -227,7 +227,7 @@ def test_make_lists_its_commands():
         ("explore", "panel serve apps/ensemble_explorer.py --address 127.0.0.1 --port 5123"),
         ("test", "-m pytest"),
         ("lab", "jupyterlab notebooks"),
-        ("notebooks", "tests/notebooks.py"),
+        ("notebooks", "tests/run_notebooks.py"),
     ],
 )
 def test_make_targets_run_what_they_say(target, expected):
