@@ -56,7 +56,7 @@ def write_tree(
 ) -> None:
     """Write a tree to `path` (NetCDF4 where it ends in .nc, Zarr where in .zarr), holding one block at a time.
 
-    compression: zlib or zstd level. digits: for a variable name the decimal digits to keep, which compresses far
+    compression: zlib or zstd level 0 to 9. digits: for a variable name the decimal digits to keep, which compresses far
     better; the values written differ from those given by at most half of 10^-digits.
     """
     digits = dict(digits or {})
@@ -198,7 +198,7 @@ class _NetCDF:
 class _Zarr:
     def __init__(self, path: Path, compression: int) -> None:
         self.file = zarr.open_group(path, mode="w", zarr_format=3)
-        self.compressors = zarr.codecs.ZstdCodec(level=compression)
+        self.compressors = zarr.codecs.BloscCodec(cname="zstd", clevel=compression, shuffle="shuffle")
 
     def attributes(self, attrs: Mapping) -> None:
         self.file.attrs.update(attrs)

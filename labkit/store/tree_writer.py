@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -94,8 +96,8 @@ class TreeWriter:
     def missing(self, group: str = "prediction") -> list[tuple[int, int]]:
         """The (time index, member) still to be written, in order of time; members of "regression" are all 0."""
         members = range(len(self.seeds)) if group in MEMBER_GROUPS else (0,)
-        least = 4 * int(np.prod(self.shape))
-        whole = {item.name for item in os.scandir(self.folder) if item.stat().st_size > least}
+        expected = _piece_bytes(self.shape)
+        whole = {item.name for item in os.scandir(self.folder) if item.stat().st_size == expected}
         wanted = ((time, member) for time in range(self.n_times) for member in members)
         return [key for key in wanted if _piece(group, *key) not in whole]
 
@@ -271,6 +273,13 @@ class TreeWriter:
 
 def _piece(group: str, time: int, member: int) -> str:
     return f"{group}-t{time:06d}-m{member:05d}.npy"
+
+
+def _piece_bytes(shape: tuple[int, ...]) -> int:
+    """Size of a whole `.npy` file of float32."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f4", "fortran_order": False, "shape": shape})
+    return header.tell() + 4 * math.prod(shape)
 
 
 def _time_blocks(array: xr.DataArray) -> Iterator[slice]:
