@@ -1,4 +1,4 @@
-"""Executes notebooks as a reader would, a fresh kernel each; `python tests/run_notebooks.py [NAME ...]` runs them in full.
+"""Executes notebooks as a reader would, each in a fresh kernel: `python tests/run_notebooks.py [NAME ...]`, in full.
 
 The environment variable LABKIT_FAST=1 asks the lessons for their short setting; without it they run as they are read.
 """
