@@ -162,11 +162,11 @@ def _front(state: State, large: Fields, noise: Noise) -> _Part:
     """A sharp, meandering line: wind shift, fall of temperature behind, a narrow band of rain on it."""
     active = state.front.strength > 0
     strength = _column(state.front.strength[active])
-    distance = large.front_km[active] + 5.0 * noise.w[active]
-    behind = 0.5 * (1 - np.tanh(distance / 7.0))
-    line = np.exp(-((distance / 10.0) ** 2))
+    distance = large.front_km[active] + 6.0 * noise.w[active]
+    behind = 0.5 * (1 - np.tanh(distance / 10.0))
+    line = np.exp(-((distance / 12.0) ** 2))
     nx, ny = _column(state.front.normal_x[active]), _column(state.front.normal_y[active])
-    along, across = 7.0 * strength * (behind - 0.5), 3.0 * strength * (behind - 0.5)
+    along, across = 6.0 * strength * (behind - 0.5), 3.0 * strength * (behind - 0.5)
     part = _Part(
         u=ny * along + nx * across,
         v=-nx * along + ny * across,
@@ -181,10 +181,10 @@ def _typhoon(state: State, noise: Noise, x_km: np.ndarray, y_km: np.ndarray) -> 
     """Eyewall, radius of maximum wind and rain bands that the coarse grid cannot see."""
     storm = state.typhoon
     active = storm.speed > 0
-    x = x_km.astype(np.float32)[None, None, :] - _column((storm.x + 3.0 * noise.offset_x)[active])
-    y = y_km.astype(np.float32)[None, :, None] - _column((storm.y + 3.0 * noise.offset_y)[active])
-    radius = _column(((48.0 - 0.9 * storm.speed) * np.exp(0.10 * noise.radius))[active])
-    speed = _column((1.45 * storm.speed * np.exp(0.05 * noise.speed))[active])
+    x = x_km.astype(np.float32)[None, None, :] - _column((storm.x + 4.0 * noise.offset_x)[active])
+    y = y_km.astype(np.float32)[None, :, None] - _column((storm.y + 4.0 * noise.offset_y)[active])
+    radius = _column(((52.0 - 0.8 * storm.speed) * np.exp(0.12 * noise.radius))[active])
+    speed = _column((1.30 * storm.speed * np.exp(0.06 * noise.speed))[active])
     phase = _column(noise.phase[active])
     u, v, _ = vortex(x, y, speed, radius)
     r, theta = np.hypot(x, y), np.arctan2(y, x)
@@ -250,7 +250,7 @@ def coarse_state(state: State, x_km: np.ndarray, y_km: np.ndarray, height_km: np
     strength = _column(state.front.strength)
     behind = 0.5 * (1 - np.tanh(large.front_km / FRONT_WIDTH_KM))
     nx, ny = _column(state.front.normal_x), _column(state.front.normal_y)
-    along, across = 7.0 * strength * (behind - 0.5), 3.0 * strength * (behind - 0.5)
+    along, across = 6.0 * strength * (behind - 0.5), 3.0 * strength * (behind - 0.5)
     storm = state.typhoon
     x = x_km[None, None, :] - _column(storm.x)
     y = y_km[None, :, None] - _column(storm.y)

@@ -18,10 +18,10 @@ N_WAVES = 48
 DRIFT_KM_H = (20.0, 6.0)  # waves travel with the mean westerlies
 KNOT_H = 30.0
 FRONT_SLOT_H = 110.0
-FRONT_WIDTH_KM = 55.0
-TYPHOON_SLOT_H = 240.0
-TYPHOON_SHARE = 0.5  # of slots, in the season
-COARSE_RMW_KM = 75.0
+FRONT_WIDTH_KM = 50.0
+TYPHOON_SLOT_H = 200.0
+TYPHOON_SHARE = 0.8  # of slots, in the season
+COARSE_RMW_KM = 65.0
 WAVE_FIELDS = ("stream", "temperature", "moisture", "shear")
 
 

@@ -114,7 +114,7 @@ def _centres(n: int, dx: float) -> np.ndarray:
 
 
 def open_idealised(
-    start: str = "2000-01-01", end: str = "2000-12-31T23", *, step_h: int = 1, chunk: int = 32, **config
+    start: str = "2000-01-01", end: str = "2000-12-31T23", *, step_h: int = 1, chunk: int = 8, **config
 ) -> Pairs:
     """The idealised atmosphere between two times (inclusive), every `step_h` hours, nothing computed yet.
 
