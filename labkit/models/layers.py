@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from labkit.models.normalise import GroupNormSiLU
+
 Resample = Literal["none", "down", "up"]
 SKIP_SCALE = 0.5**0.5  # the sum of two unit-variance branches keeps unit variance
 
@@ -22,14 +24,6 @@ def conv(in_channels: int, out_channels: int, kernel: int, *, gain: float = 1.0)
     return layer
 
 
-def group_norm(channels: int) -> nn.GroupNorm:
-    """GroupNorm with at least four channels a group and at most 32 groups."""
-    groups = min(32, max(channels // 4, 1))
-    while channels % groups:  # odd widths: the next smaller number of groups that divides them
-        groups -= 1
-    return nn.GroupNorm(groups, channels, eps=1e-6)
-
-
 def downsample(x: Tensor) -> Tensor:
     """2 x 2 means: (B, C, H, W) -> (B, C, H/2, W/2)."""
     return functional.avg_pool2d(x, 2)
@@ -38,6 +32,12 @@ def downsample(x: Tensor) -> Tensor:
 def upsample(x: Tensor) -> Tensor:
     """Each pixel becomes 2 x 2: (B, C, H, W) -> (B, C, 2H, 2W)."""
     return functional.interpolate(x, scale_factor=2, mode="nearest")
+
+
+def add_scaled(layer: nn.Conv2d, y: Tensor, x: Tensor) -> Tensor:
+    """(layer(y) + x) SKIP_SCALE in one pass over the fields: the scale of the first term goes into the weights."""
+    branch = functional.conv2d(y, layer.weight * SKIP_SCALE, layer.bias * SKIP_SCALE, padding=layer.padding)
+    return torch.add(branch, x.to(branch.dtype), alpha=SKIP_SCALE)
 
 
 _RESAMPLERS = {"none": lambda x: x, "down": downsample, "up": upsample}
@@ -63,10 +63,10 @@ class ResidualBlock(nn.Module):
         self.out_channels = out_channels
         self.resample = resample
         self.dropout = dropout
-        self.norm0 = group_norm(in_channels)
+        self.norm0 = GroupNormSiLU(in_channels)
         self.conv0 = conv(in_channels, out_channels, 3)
         self.embed = nn.Linear(emb_channels, out_channels) if emb_channels else None
-        self.norm1 = group_norm(out_channels)
+        self.norm1 = GroupNormSiLU(out_channels)
         self.conv1 = conv(out_channels, out_channels, 3, gain=1e-5)
         changes = in_channels != out_channels or resample != "none"
         self.skip = conv(in_channels, out_channels, 1) if changes else nn.Identity()
@@ -77,11 +77,11 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor, embedding: Tensor | None = None) -> Tensor:
         """(B, C, H, W) -> (B, out, H', W'); `embedding` is (B, emb_channels)."""
-        y = self.conv0(_RESAMPLERS[self.resample](functional.silu(self.norm0(x))))
+        y = self.conv0(_RESAMPLERS[self.resample](self.norm0(x)))
         if self.embed is not None:
             y = y + self.embed(embedding)[:, :, None, None].to(y.dtype)
-        y = functional.dropout(functional.silu(self.norm1(y)), self.dropout, self.training)
-        y = (self.conv1(y) + self._skipped(x)) * SKIP_SCALE
+        y = functional.dropout(self.norm1(y), self.dropout, self.training)
+        y = add_scaled(self.conv1, y, self._skipped(x))
         return y if self.attention is None else self.attention(y)
 
     def _skipped(self, x: Tensor) -> Tensor:
@@ -96,7 +96,7 @@ class SelfAttention(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.norm = group_norm(channels)
+        self.norm = GroupNormSiLU(channels, activate=False)
         self.qkv = conv(channels, 3 * channels, 1, gain=0.2**0.5)
         self.project = conv(channels, channels, 1, gain=1e-5)
 
@@ -105,4 +105,4 @@ class SelfAttention(nn.Module):
         qkv = self.qkv(self.norm(x)).permute(0, 2, 3, 1).reshape(batch, 1, height * width, 3 * channels)
         y = functional.scaled_dot_product_attention(*qkv.chunk(3, dim=-1))  # (B, 1, H*W, C)
         y = y.reshape(batch, height, width, channels).permute(0, 3, 1, 2)
-        return (self.project(y) + x) * SKIP_SCALE
+        return add_scaled(self.project, y, x)

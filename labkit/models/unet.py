@@ -11,7 +11,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from labkit.errors import ConfigError, DataError
 from labkit.models.embeddings import GridEmbedding, GridKind, NoiseEmbedding, NoiseKind
-from labkit.models.layers import ResidualBlock, conv, group_norm
+from labkit.models.layers import ResidualBlock, conv
+from labkit.models.normalise import GroupNormSiLU
 
 
 class UNet(nn.Module):
@@ -58,7 +59,7 @@ class UNet(nn.Module):
             [ResidualBlock(widths[-1], widths[-1], attention=a, **block) for a in (True, False)]
         )
         self.decoder = _decoder(skips, widths, num_blocks, attended, block)
-        self.norm = group_norm(widths[0])
+        self.norm = GroupNormSiLU(widths[0])
         self.exit = conv(widths[0], out_channels * patch_embed**2, 3, gain=1e-5)
         self.to(memory_format=torch.channels_last)  # the layout in which CPU and GPU convolve fastest
 
@@ -77,7 +78,7 @@ class UNet(nn.Module):
             x = block(x, embedding)
         for block in self.decoder:
             x = block(x if block.resample == "up" else torch.cat([x, skips.pop()], dim=1), embedding)
-        x = self.exit(functional.silu(self.norm(x)))
+        x = self.exit(self.norm(x))
         return functional.pixel_shuffle(x, self.patch_embed)
 
     def _check_shape(self, shape: tuple[int, int]) -> None:
