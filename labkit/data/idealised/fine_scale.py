@@ -26,8 +26,8 @@ from labkit.data.idealised.terrain import Terrain
 TARGETS = ("t2m", "u10", "v10", "reflectivity")
 OUTER_KM = 45.0  # largest eddies of the random fields
 DISSIPATION_KM = 20.0  # wavelength below which they are damped
-EDDY_H = 4.0  # a random field is new after this many hours
-STEERING_KM_H = (18.0, 7.0)
+EDDY_H = 6.0  # a random field is new after this many hours
+STEERING_KM_H = (13.0, 5.0)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,204 @@
+"""The terminal: `labkit train|sample|score|data`, the same verbs as the library's.
+
+Exit codes: 0 done; 1 the data, a file or a checkpoint does not fit; 2 the command or configuration is wrong;
+3 no room on the disk; 130 stopped by Ctrl-C (what was finished is kept).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from labkit import __version__
+from labkit.errors import Cancelled, ConfigError, LabError, OutOfSpace
+
+EXIT_CODES = {OutOfSpace: 3, ConfigError: 2, LabError: 1}
+
+TRAIN_HELP = """\
+Train both stages of a CorrDiff, or go on with a run that was stopped.
+
+  labkit train corrdiff --preset nano                      on two CPU cores, about ten minutes
+  labkit train corrdiff --preset nano --run runs/mine regression.lr=1e-3 seed=3
+  labkit train corrdiff --preset nano --show               print the whole configuration and stop
+
+Every value of the preset can be changed as key.sub=value. The run folder holds config.yaml, metrics.jsonl and
+checkpoints/. The same command goes on where a killed or stopped run ended, to the last bit.
+"""
+SAMPLE_HELP = """\
+Draw an ensemble with a trained run and write it as a NetCDF (.nc) or Zarr (.zarr) tree.
+
+  labkit sample runs/nano ensemble.nc                      16 members of 32 cases of the run's test part
+  labkit sample runs/nano ensemble.nc --times 0:8 --members 32 --solver heun --steps 18
+  labkit sample runs/nano ensemble.nc --oracle             with the exact law's own members (idealised data)
+
+The same command goes on where a stopped one ended. `panel serve apps/ensemble_explorer.py --args FILE` shows it.
+"""
+SCORE_HELP = """\
+Score an output tree (ours or CorrDiff's own NetCDF): RMSE, MAE, fair CRPS, spread-skill, achieved skill.
+
+  labkit score ensemble.nc
+  labkit score ensemble.nc --csv scores.csv
+"""
+DATA_HELP = """\
+Look at a data set the way training sees it: channels, grid, times, statistics.
+
+  labkit data idealised start=2020-01-01 end=2020-01-31
+  labkit data radar factor=16
+  labkit data files input=coarse.nc target=fine.nc --statistics stats.json
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.run_command(options)
+    except LabError as error:
+        print(f"labkit: {error}", file=sys.stderr)
+        return next(code for kind, code in EXIT_CODES.items() if isinstance(error, kind))
+    except Cancelled as stop:
+        print(f"labkit: {stop}", file=sys.stderr)
+        return 130
+    except KeyboardInterrupt:
+        print("labkit: stopped", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="labkit", description=__doc__.splitlines()[0])
+    parser.add_argument("--version", action="version", version=f"labkit {__version__}")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+
+    train = _verb(verbs, "train", "train a model", TRAIN_HELP, _train)
+    train.add_argument("recipe", choices=["corrdiff"])
+    train.add_argument("--preset", default="nano", help="which preset to start from (default: nano)")
+    train.add_argument("--run", type=Path, help="run folder (default: runs/<preset>)")
+    train.add_argument("--tensorboard", action="store_true", help="also write TensorBoard events")
+    train.add_argument("--show", action="store_true", help="print the configuration and stop")
+    train.add_argument("overrides", nargs="*", metavar="key.sub=value")
+
+    sample = _verb(verbs, "sample", "draw an ensemble", SAMPLE_HELP, _sample)
+    sample.add_argument("run", type=Path, help="folder of a trained run")
+    sample.add_argument("output", type=Path, help="file to write, .nc or .zarr")
+    sample.add_argument(
+        "--part", choices=["train", "validation", "test"], default="test", help="which part of the data"
+    )
+    sample.add_argument("--times", default="0:32", help="positions in that part, start:stop[:step] or 3,5,8")
+    sample.add_argument("--members", type=int, default=16)
+    sample.add_argument("--first-seed", type=int, default=0, help="member k has the seed first + k")
+    sample.add_argument("--solver", help="euler, heun, stochastic_heun or dpmpp_2m (default: the run's)")
+    sample.add_argument("--steps", type=int, help="steps of the solver (default: the run's)")
+    sample.add_argument("--batch", type=int, help="members drawn together")
+    sample.add_argument("--oracle", action="store_true", help="add members of the exact law")
+    sample.add_argument("--precision", choices=["auto", "fp32", "bf16"])
+    sample.add_argument("--device", choices=["auto", "cpu", "cuda"])
+
+    score = _verb(verbs, "score", "score an ensemble", SCORE_HELP, _score)
+    score.add_argument("tree", type=Path)
+    score.add_argument("--csv", type=Path, help="also write the table as CSV")
+
+    data = _verb(verbs, "data", "look at a data set", DATA_HELP, _data)
+    data.add_argument("reader", help="idealised, hrrr_mini, radar or files")
+    data.add_argument("options", nargs="*", metavar="key=value")
+    data.add_argument("--statistics", type=Path, help="compute the channel statistics and write them here (JSON)")
+    return parser
+
+
+def _verb(verbs, name: str, summary: str, text: str, function) -> argparse.ArgumentParser:
+    parser = verbs.add_parser(
+        name, help=summary, description=text, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.set_defaults(run_command=function)
+    return parser
+
+
+def _train(options) -> None:
+    from labkit.recipes import corrdiff
+
+    config = corrdiff.load_preset(options.preset, options.overrides)
+    if options.show:
+        print(_yaml(json.loads(config.model_dump_json())), end="")
+        return
+    run = options.run or Path("runs") / options.preset
+    corrdiff.train(config, run, tensorboard=options.tensorboard)
+    print(f"trained: {run}   next: labkit sample {run} {run}/ensemble.nc")
+
+
+def _sample(options) -> None:
+    from tqdm.auto import tqdm
+
+    from labkit.recipes import corrdiff
+
+    model = corrdiff.load(options.run, device=options.device, precision=options.precision)
+    pairs = model.pairs(options.part)
+    times = parse_positions(options.times, len(pairs))
+    seeds = range(options.first_seed, options.first_seed + options.members)
+    with tqdm(total=len(times) * len(seeds), desc="members", unit=" members") as bar:
+        path = corrdiff.sample(
+            model,
+            pairs,
+            options.output,
+            times=times,
+            seeds=seeds,
+            solver=options.solver,
+            num_steps=options.steps,
+            with_oracle=options.oracle,
+            batch_size=options.batch,
+            on_member=lambda *_: bar.update(1),
+        )
+    print(f"written: {path}   next: labkit score {path}")
+
+
+def _score(options) -> None:
+    from labkit.store.trees import open_tree
+    from labkit.verify.scores import score_table, score_tree
+
+    table = score_table(score_tree(open_tree(options.tree)))
+    print(table.to_string(float_format=lambda value: f"{value:.4g}", na_rep="-"))
+    if options.csv is not None:
+        table.to_csv(options.csv)
+
+
+def _data(options) -> None:
+    from labkit.data.catalogue import open_pairs
+    from labkit.recipes.corrdiff import apply_overrides
+
+    pairs = open_pairs(apply_overrides({"reader": options.reader}, options.options))
+    dy, dx = pairs.spacing_km
+    first, last = pairs.target.time.values[[0, -1]].astype("datetime64[m]")
+    print(f"input      {', '.join(pairs.input_channels)}")
+    print(f"target     {', '.join(pairs.target_channels)}")
+    print(f"invariant  {', '.join(pairs.invariant_channels) or '-'}")
+    print(f"grid       {pairs.shape[0]} x {pairs.shape[1]} cells of {dy:g} x {dx:g} km, coarsened {pairs.factor}")
+    print(f"times      {len(pairs)}, {first} to {last}")
+    if options.statistics is not None:
+        from labkit.data.statistics import compute_statistics
+
+        compute_statistics(pairs, max_samples=2000).save(options.statistics)
+        print(f"written: {options.statistics}")
+
+
+def parse_positions(text: str, n: int) -> list[int]:
+    """Positions below `n` named by "start:stop[:step]" or "3,5,8"; ConfigError where the text is neither."""
+    try:
+        if ":" in text:
+            return list(range(n))[slice(*(int(part) if part else None for part in text.split(":")))]
+        return [int(part) for part in text.split(",")]
+    except ValueError as error:
+        raise ConfigError(
+            "times", found=repr(text), expected="start:stop[:step] or 3,5,8", todo="count from 0"
+        ) from error
+
+
+def _yaml(values: dict) -> str:
+    import yaml
+
+    return yaml.safe_dump(values, sort_keys=False)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
