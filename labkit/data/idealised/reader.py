@@ -106,6 +106,7 @@ class World:
 
 @lru_cache(maxsize=4)
 def world(config: IdealisedConfig) -> World:
+    """The world of a configuration, made once."""
     return World(config)
 
 

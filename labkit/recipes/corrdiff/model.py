@@ -230,6 +230,7 @@ def restore(model: CorrDiff, stage: str) -> None:
 
 
 def statistics_dict(statistics: Statistics) -> dict:
+    """Mean, standard deviation and transform of every channel, as plain lists by kind and name."""
     return {
         kind: {name: [c.mean, c.std, c.transform] for name, c in getattr(statistics, kind).items()}
         for kind in ("input", "invariant", "target")
