@@ -142,7 +142,7 @@ def test_config_and_statistics_come_back_in_order(tmp_path):
     assert run.load_statistics() == {"t2m": {"mean": 280.5}} and run.statistics_path.is_file()
 
 
-@pytest.mark.parametrize("content", ["a: [1", "- 1\n- 2\n", "!!python/object/apply:os.system ['true']"])
+@pytest.mark.parametrize("content", ["a: [1", "- 1\n- 2\n", "a: !!python/object/apply:os.system ['true']"])
 def test_damaged_or_hostile_config_is_refused(tmp_path, content):
     (tmp_path / "config.yaml").write_text(content)
     with pytest.raises(DataError, match=r"config\.yaml of run"):

@@ -478,3 +478,10 @@ def test_opening_is_quick(tmp_path):
     start = time.perf_counter()
     open_tree(path)
     assert time.perf_counter() - start < 1
+
+
+def test_a_duration_stays_a_number(tmp_path):
+    path = corrdiff_file(tmp_path / "a.nc", names={"input": ("sunshine",)})
+    with netCDF4.Dataset(path, "a") as file:
+        file["input/sunshine"].units = "hours"
+    assert open_tree(path)["input/sunshine"].dtype == np.float32
