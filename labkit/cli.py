@@ -167,7 +167,7 @@ def _data(options) -> None:
     from labkit.data.catalogue import open_pairs
     from labkit.recipes.corrdiff import apply_overrides
 
-    pairs = open_pairs(apply_overrides({"reader": options.reader}, options.options))
+    pairs = open_pairs(apply_overrides({"name": options.reader}, options.options))
     dy, dx = pairs.spacing_km
     first, last = pairs.target.time.values[[0, -1]].astype("datetime64[m]")
     print(f"input      {', '.join(pairs.input_channels)}")

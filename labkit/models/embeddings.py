@@ -51,6 +51,8 @@ class GridEmbedding(nn.Module):
 
     def forward(self, batch: int, shape: tuple[int, int], position: Tensor | None = None) -> Tensor:
         """(batch, channels, *shape); `position` (batch, 2) holds each entry's upper-left pixel (y0, x0)."""
+        if self.channels == 0:  # nothing depends on place: any grid will do
+            return self.grid.new_zeros(batch, 0, *shape)
         if position is None:
             if tuple(shape) != self.shape:
                 raise DataError(

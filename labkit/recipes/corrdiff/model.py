@@ -123,6 +123,12 @@ class CorrDiff:
         self.folder: RunFolder | None = None
 
     @property
+    def any_grid(self) -> bool:
+        """Whether the networks know nothing of place, so that they work on any domain."""
+        kinds = {self.config.regression_network.grid_embedding, self.config.diffusion_network.grid_embedding}
+        return kinds == {"none"}
+
+    @property
     def header(self) -> dict:
         """What makes a checkpoint fit: the recipe, channels, grid, networks and statistics."""
         described = json.dumps(statistics_dict(self.statistics), sort_keys=True)
@@ -142,8 +148,11 @@ class CorrDiff:
         return open_part(self.config, part)
 
     def check(self, pairs: Pairs) -> None:
-        """Raise CheckpointError unless the pairs have the model's channels and grid, by name and in order."""
-        found = {name: list(names) for name, names in vars(Channels.of(pairs)).items()} | {"shape": list(pairs.shape)}
+        """Raise CheckpointError unless the pairs have the model's channels, by name and in order, and its grid, where
+        the networks are told of it."""
+        found = {name: list(names) for name, names in vars(Channels.of(pairs)).items()}
+        if not self.any_grid:
+            found["shape"] = list(pairs.shape)
         check_header("of this model", self.header, found)
 
     def conditions(self, batch: Batch) -> Tensor:
@@ -191,7 +200,7 @@ class CorrDiff:
 def open_part(config: CorrDiffConfig, part: str) -> Pairs:
     """One part of the configured data set, with the configured channels."""
     data = config.data
-    pairs = open_pairs({"reader": data.reader, **data.options, **getattr(data, part)})
+    pairs = open_pairs({"name": data.reader, **data.options, **getattr(data, part)})
     return pairs.select(input=data.input_channels, target=data.target_channels)
 
 
