@@ -20,7 +20,7 @@ def open_lazily(path: str | Path, *, group: str | None = None, chunks: dict | No
     """
     what = f"data file {Path(path).name}" + (f", group {group}" if group else "")
     try:
-        return xr.open_dataset(path, group=group, chunks=chunks or {}, engine=_engine(path))
+        return xr.open_dataset(path, group=group, chunks=chunks or {}, **_engine(path))
     except FileNotFoundError as error:
         raise DataError(what, found="no such file or group", expected="a file", todo="check the path") from error
     except (OSError, ValueError, KeyError, RuntimeError) as error:
@@ -32,8 +32,9 @@ def open_lazily(path: str | Path, *, group: str | None = None, chunks: dict | No
         ) from error
 
 
-def _engine(path: str | Path) -> str:
-    return "zarr" if Path(path).is_dir() else "netcdf4"
+def _engine(path: str | Path) -> dict:
+    # a store on disk is read without consolidated metadata, which it may or may not have
+    return {"engine": "zarr", "consolidated": False} if Path(path).is_dir() else {"engine": "netcdf4"}
 
 
 def stack(variables: Sequence[xr.DataArray], dims: tuple[str, ...]) -> xr.DataArray:

@@ -1,0 +1,178 @@
+"""Anyone's own pair of NetCDF files or Zarr stores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from labkit.data.grids import axes_km, covering_cells, latitude_longitude, with_our_dims
+from labkit.data.pairs import Pairs
+from labkit.data.reading import choose, open_lazily, stack
+from labkit.errors import DataError
+
+
+def open_files(
+    input: str | Path,
+    target: str | Path,
+    *,
+    invariant: str | Path | None = None,
+    input_channels: Sequence[str] | None = None,
+    target_channels: Sequence[str] | None = None,
+    invariant_channels: Sequence[str] | None = None,
+    dims: Mapping[str, str] | None = None,
+    spacing_km: float | None = None,
+    missing: str = "refuse",
+    chunk: int = 8,
+) -> Pairs:
+    """A coarse and a fine file (NetCDF or Zarr) as pairs; opening reads coordinates only.
+
+    Channels are the variables (time, y, x), or the names along a dimension `channel` of one variable; a fourth
+    dimension of levels gives one channel a level ("t" at 850 is "t850"). They are chosen by their own or the
+    registry's names. Times are matched by value, and only those of both files are kept. Rows are turned from south
+    to north. A coarse grid that reaches beyond the fine one is cropped to it, and centres of cells must fit where
+    both files have positions. `dims` maps dimension names {theirs: "time" | "y" | "x"} where they are not common
+    ones; `spacing_km` is that of the target where its file has no positions. NaN in the target is refused when it
+    is read, or with `missing="mask"` becomes the mask. The unit of each channel is the coordinate `units`.
+    """
+    if missing not in ("refuse", "mask"):
+        raise DataError("missing", found=missing, expected='"refuse" or "mask"', todo="choose one of the two")
+    coarse, fine = (_opened(path, what, dims, chunk) for path, what in ((input, "input"), (target, "target")))
+    coarse, fine = _shared_times(coarse, fine)
+    coarse = covering_cells(coarse, fine)
+    y, x = axes_km(fine, spacing_km, "target")
+    coordinates = {"y": y, "x": x, **_degrees(fine)}
+    times = {"time": fine["time"].values}
+    inputs = _channels(coarse, "input", input_channels, ("time", "channel", "y", "x"))
+    targets = _channels(fine, "target", target_channels, ("time", "channel", "y", "x"))
+    targets = targets.assign_coords(times | coordinates)
+    statics = _invariants(invariant, invariant_channels, dims, fine)
+    return Pairs(
+        input=inputs.rename(y="y_in", x="x_in").assign_coords(times | _coarse_axes(y, x, inputs)).rename("input"),
+        target=targets.rename("target"),
+        invariant=statics.assign_coords(coordinates).rename("invariant"),
+        mask=targets.notnull().all("channel").rename("mask") if missing == "mask" else None,
+        attrs={"source": f"{Path(input).name} and {Path(target).name}", **_projection(fine)},
+    )
+
+
+def _opened(path: str | Path, what: str, dims: Mapping[str, str] | None, chunk: int) -> xr.Dataset:
+    dataset = open_lazily(path)
+    relevant = {theirs: ours for theirs, ours in (dims or {}).items() if theirs in dataset.dims}
+    dataset = _timed(with_our_dims(dataset, what, relevant), what)
+    return dataset.chunk({"time": chunk})
+
+
+def _timed(dataset: xr.Dataset, what: str) -> xr.Dataset:
+    """With a coordinate `time` that holds each time once; WRF keeps its times as text in `Times`."""
+    candidates = [name for name in ("time", "valid_time", "XTIME") if name in dataset.variables]
+    if "time" in dataset.dims and "Times" in dataset.variables:
+        text = [str(np.asarray(stamp).astype("U")).replace("_", "T") for stamp in dataset["Times"].values]
+        dataset = dataset.assign_coords(time=np.array(text, "datetime64[ns]"))
+    elif "time" in dataset.dims and candidates and dataset[candidates[0]].dims == ("time",):
+        dataset = dataset.assign_coords(time=dataset[candidates[0]].values)
+    else:
+        raise DataError(
+            f"time of the {what}",
+            found=f"dimensions {', '.join(map(str, dataset.dims))} and no time for each step",
+            expected="a dimension time with its coordinate",
+            todo="add the coordinate, or say which dimension is time with dims={'theirs': 'time'}",
+        )
+    if dataset.indexes["time"].has_duplicates:
+        raise DataError(
+            f"time of the {what}",
+            found="times that repeat",
+            expected="each time once",
+            todo="drop the duplicates from the file",
+        )
+    return dataset
+
+
+def _shared_times(coarse: xr.Dataset, fine: xr.Dataset) -> tuple[xr.Dataset, xr.Dataset]:
+    shared = np.intersect1d(coarse["time"].values, fine["time"].values)
+    if not len(shared):
+        spans = [f"{str(d['time'].values.min())[:16]} to {str(d['time'].values.max())[:16]}" for d in (coarse, fine)]
+        raise DataError(
+            "times",
+            found=f"input of {spans[0]} and target of {spans[1]}",
+            expected="times that both have",
+            todo="choose files of the same period",
+        )
+    return coarse.sel(time=shared), fine.sel(time=shared)
+
+
+def _channels(dataset: xr.Dataset, what: str, names: Sequence[str] | None, dims: tuple[str, ...]) -> xr.DataArray:
+    maps = _maps(dataset, set(dims) - {"channel"})
+    chosen = choose(what, maps, names)
+    if not chosen:
+        raise DataError(
+            f"{what} channels",
+            found=", ".join(f"{name} {variable.dims}" for name, variable in dataset.data_vars.items()) or "none",
+            expected="at least one variable over " + ", ".join(dim for dim in dims if dim != "channel"),
+            todo="check the file, or rename its dimensions with dims={'theirs': 'ours'}",
+        )
+    order = [dim for dim in dims if dim != "channel"]
+    return stack([variable.transpose(*order) for variable in chosen], dims)
+
+
+def _maps(dataset: xr.Dataset, dims: set[str]) -> dict[str, xr.DataArray]:
+    """Numeric variables over exactly `dims` by name; a further dimension is taken apart into one map a label."""
+    found: dict[str, xr.DataArray] = {}
+    for name, variable in dataset.data_vars.items():
+        extra = [dim for dim in variable.dims if dim not in dims]
+        if not dims <= set(variable.dims) or len(extra) > 1 or not np.issubdtype(variable.dtype, np.number):
+            continue
+        labels = _labels(str(name), variable, extra[0]) if extra else [str(name)]
+        for i, label in enumerate(labels):
+            found[label] = (variable.isel({extra[0]: i}) if extra else variable).rename(label)
+    return found
+
+
+def _labels(name: str, variable: xr.DataArray, dim: str) -> list[str]:
+    """Names of the channels along `dim`: its own words, or the variable's name with the level."""
+    if dim not in variable.coords:
+        raise DataError(
+            f"variable {name}",
+            found=f"a dimension {dim} without coordinate",
+            expected="names of channels or levels along it",
+            todo="add the coordinate to the file, or leave the variable out",
+        )
+    labels = variable[dim].values
+    if labels.dtype.kind in "OUS":
+        return [label.decode() if isinstance(label, bytes) else str(label) for label in labels]
+    return [f"{name}{label:g}" for label in labels]
+
+
+def _invariants(path, names: Sequence[str] | None, dims: Mapping[str, str] | None, fine: xr.Dataset) -> xr.DataArray:
+    if path is None:
+        empty = np.empty((0, fine.sizes["y"], fine.sizes["x"]), np.float32)
+        return xr.DataArray(empty, dims=("channel", "y", "x"), coords={"channel": np.array([], "U1")})
+    dataset = open_lazily(path)
+    relevant = {theirs: ours for theirs, ours in (dims or {}).items() if theirs in dataset.dims}
+    dataset = covering_cells(with_our_dims(dataset, "invariants", relevant), fine, "invariants")
+    if dataset.sizes.get("time") == 1:
+        dataset = dataset.isel(time=0)
+    return _channels(dataset, "invariant", names, ("channel", "y", "x"))
+
+
+def _coarse_axes(y: np.ndarray, x: np.ndarray, inputs: xr.DataArray) -> dict[str, np.ndarray]:
+    """Centres of the coarse cells in km, where whole fine cells fill them; `Pairs` refuses what is not so."""
+    return {
+        f"{name}_in": axis.reshape(inputs.sizes[name], -1).mean(axis=1)
+        for name, axis in (("y", y), ("x", x))
+        if len(axis) % inputs.sizes[name] == 0
+    }
+
+
+def _degrees(fine: xr.Dataset) -> dict:
+    degrees = latitude_longitude(fine)
+    lat, lon = degrees or (np.full((fine.sizes["y"], fine.sizes["x"]), np.nan, np.float32),) * 2
+    return {"lat": (("y", "x"), lat), "lon": (("y", "x"), lon)}
+
+
+def _projection(dataset: xr.Dataset) -> dict[str, str]:
+    """The map's WKT where a grid-mapping variable holds it."""
+    found = [v.attrs["crs_wkt"] for v in dataset.variables.values() if "crs_wkt" in v.attrs]
+    return {"crs_wkt": str(found[0])} if found else {}

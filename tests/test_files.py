@@ -1,0 +1,253 @@
+"""One's own files: names, units, north, times and grids must come out right whatever the file's habits."""
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from labkit.data.batches import load
+from labkit.data.catalogue import open_pairs
+from labkit.data.files import open_files
+from labkit.data.regrid import block_mean
+from labkit.data.statistics import compute_statistics
+from labkit.errors import ConfigError, DataError
+
+FACTOR, COARSE = 4, (3, 5)
+HOURS = np.datetime64("2020-06-01T00", "ns") + np.arange(6) * np.timedelta64(1, "h")
+
+
+def fields(times=HOURS, factor=1, margin=0):
+    """Temperature and wind on a lat/lon grid as a file would hold them; one degree to a coarse cell.
+
+    t2m = 280 + hour + latitude / 10 and u10 = longitude, so that every value tells its time and place.
+    """
+    step = factor / FACTOR
+    n = [(size + 2 * margin) * FACTOR // factor for size in COARSE]
+    lat, lon = (origin - margin + step * (np.arange(k) + 0.5) for origin, k in zip((40, 10), n, strict=True))
+    hour = (times - HOURS[0]) / np.timedelta64(1, "h")
+    t2m = 280 + hour[:, None, None] + lat[:, None] / 10 + 0 * lon
+    u10 = 0 * t2m + lon
+    dims = ("time", "lat", "lon")
+    return xr.Dataset(
+        {"t2m": (dims, t2m, {"units": "K"}), "u10": (dims, u10, {"units": "m s-1"})},
+        coords={"time": times, "lat": lat, "lon": lon},
+    )
+
+
+def save(tmp_path, coarse=None, fine=None):
+    coarse = fields(factor=FACTOR) if coarse is None else coarse
+    fine = fields() if fine is None else fine
+    folder = tmp_path / str(len(list(tmp_path.iterdir())))  # a file that is open cannot be written anew
+    folder.mkdir()
+    coarse.to_netcdf(folder / "coarse.nc")
+    fine.to_netcdf(folder / "fine.nc")
+    return folder / "coarse.nc", folder / "fine.nc"
+
+
+def assert_true_everywhere(pairs):
+    """Every value is that of its own time and place, and coarse cells are the means of their fine ones."""
+    target = pairs.target.compute()
+    hour = (target.time.values - HOURS[0]) / np.timedelta64(1, "h")
+    expected = 280 + hour[:, None, None] + target.lat.values / 10
+    np.testing.assert_allclose(target.sel(channel="t2m"), expected, rtol=1e-6)
+    np.testing.assert_allclose(target.sel(channel="u10"), np.broadcast_to(target.lon, expected.shape), rtol=1e-6)
+    means = block_mean(target.values, pairs.factor)
+    np.testing.assert_allclose(pairs.input.sel(channel=target.channel).values, means, rtol=1e-5)
+    assert (target.lat.diff("y") > 0).all() and (np.diff(target.y) > 0).all()
+
+
+def test_a_plain_pair(tmp_path):
+    pairs = open_files(*save(tmp_path))
+    assert pairs.shape == (12, 20) and pairs.factor == (4, 4) and len(pairs) == 6
+    assert pairs.target.units.values.tolist() == ["K", "m s-1"]
+    assert pairs.target.dtype == pairs.input.dtype == np.float32 and pairs.target.chunks is not None
+    assert_true_everywhere(pairs)
+    dy, dx = pairs.spacing_km  # a quarter of a degree, and of one at 41.5 north
+    assert dy == pytest.approx(27.8, rel=0.01) and dx == pytest.approx(27.8 * np.cos(np.radians(41.5)), rel=0.01)
+    np.testing.assert_allclose(pairs.input.y_in, pairs.target.y.values.reshape(3, 4).mean(axis=1))
+    batch = load(pairs, [0, 5], compute_statistics(pairs))
+    assert batch.invariant.shape == (1, 0, 12, 20)
+
+
+def test_zarr_is_read_as_well(tmp_path):
+    fields(factor=FACTOR).to_zarr(tmp_path / "coarse.zarr", consolidated=False)
+    fields().to_zarr(tmp_path / "fine.zarr", consolidated=False)
+    assert_true_everywhere(open_files(tmp_path / "coarse.zarr", tmp_path / "fine.zarr"))
+
+
+@pytest.mark.parametrize("which", ["coarse", "fine", "both"])
+def test_rows_from_north_to_south_are_turned_over(tmp_path, which):
+    coarse, fine = fields(factor=FACTOR), fields()
+    coarse = coarse.isel(lat=slice(None, None, -1)) if which != "fine" else coarse
+    fine = fine.isel(lat=slice(None, None, -1)) if which != "coarse" else fine
+    assert_true_everywhere(open_files(*save(tmp_path, coarse, fine)))
+
+
+def test_two_dimensional_positions_and_other_dimension_names(tmp_path):
+    def curvilinear(dataset):
+        lat, lon = xr.broadcast(dataset.lat, dataset.lon)
+        renamed = dataset.drop_vars(["lat", "lon"]).rename(lat="south_north", lon="west_east")
+        places = {
+            "XLAT": (("south_north", "west_east"), lat.values),
+            "XLONG": (("south_north", "west_east"), lon.values),
+        }
+        return renamed.assign_coords(places)
+
+    assert_true_everywhere(open_files(*save(tmp_path, curvilinear(fields(factor=FACTOR)), curvilinear(fields()))))
+
+
+def test_uncommon_dimension_names_are_said(tmp_path):
+    files = save(tmp_path, fine=fields().rename(lat="rows", lon="columns").drop_vars(["rows", "columns"]))
+    with pytest.raises(DataError, match="rows, columns"):
+        open_files(*files)
+    pairs = open_files(*files, dims={"rows": "y", "columns": "x"}, spacing_km=25)
+    assert pairs.shape == (12, 20) and pairs.spacing_km == (25.0, 25.0)
+
+
+def test_projected_axes_give_kilometres(tmp_path):
+    def projected(dataset, metres):
+        axes = {name: ((np.arange(dataset.sizes[name]) + 0.5) * metres) for name in ("lat", "lon")}
+        renamed = dataset.assign_coords(axes).rename(lat="y", lon="x")
+        for axis in ("y", "x"):
+            renamed[axis].attrs["units"] = "m"
+        return renamed
+
+    files = save(tmp_path, projected(fields(factor=FACTOR), 12_000), projected(fields(), 3_000))
+    pairs = open_files(*files)
+    assert pairs.spacing_km == (3.0, 3.0) and pairs.target.y[0] == 1.5 and np.isnan(pairs.target.lat).all()
+    shifted = projected(fields(factor=FACTOR), 12_000)
+    shifted = shifted.assign_coords(x=shifted.x + 6_000)
+    shifted["x"].attrs["units"] = "m"
+    with pytest.raises(DataError, match="centres of coarse cells"):
+        open_files(*save(tmp_path, shifted, projected(fields(), 3_000)))
+
+
+def test_channels_are_picked_by_name_never_by_place(tmp_path):
+    shuffled = fields(factor=FACTOR)[["u10", "t2m"]].rename(t2m="2t", u10="10u")
+    files = save(tmp_path, coarse=shuffled)
+    assert_true_everywhere(open_files(*files))
+    chosen = open_files(*files, input_channels=["t2m", "10u"], target_channels=["u10"])
+    assert chosen.input_channels == ["t2m", "u10"] and chosen.target_channels == ["u10"]
+    assert float(chosen.input[0, 0].mean()) > 280 and float(chosen.input[0, 1].mean()) < 20
+    with pytest.raises(DataError, match="msl"):
+        open_files(*files, input_channels=["msl"])
+
+
+def test_a_channel_dimension_and_levels_are_taken_apart(tmp_path):
+    fine = fields().to_array("channel").transpose("time", "channel", "lat", "lon").to_dataset(name="values")
+    levels = fields(factor=FACTOR)
+    levels["z"] = levels["t2m"].expand_dims(level=[850, 500], axis=1) * xr.DataArray([1, 2], dims="level")
+    pairs = open_files(*save(tmp_path, levels, fine))
+    assert pairs.target_channels == ["t2m", "u10"] and pairs.input_channels == ["t2m", "u10", "z850", "z500"]
+    np.testing.assert_allclose(pairs.input.sel(channel="z500"), 2 * pairs.input.sel(channel="t2m"), rtol=1e-6)
+    assert_true_everywhere(pairs)
+
+
+def test_times_are_matched_by_value(tmp_path):
+    files = save(tmp_path, fields(HOURS[[4, 2, 0]], factor=FACTOR), fields(HOURS[[5, 4, 3, 2]]))
+    pairs = open_files(*files)
+    np.testing.assert_array_equal(pairs.target.time, HOURS[[2, 4]])
+    assert_true_everywhere(pairs)
+
+
+def test_times_apart_repeated_or_lacking_are_refused(tmp_path):
+    later = fields(HOURS + np.timedelta64(1, "D"))
+    with pytest.raises(DataError, match="input of 2020-06-01T00:00 to 2020-06-01T05:00"):
+        open_files(*save(tmp_path, fine=later))
+    with pytest.raises(DataError, match="repeat"):
+        open_files(*save(tmp_path, fine=fields(HOURS[[0, 1, 1]])))
+    with pytest.raises(DataError, match="time of the target"):
+        open_files(*save(tmp_path, fine=fields().drop_vars("time")))
+
+
+def test_a_wider_input_is_cropped_to_the_cells_of_the_target(tmp_path):
+    pairs = open_files(*save(tmp_path, fields(factor=FACTOR, margin=2)))
+    assert pairs.input.shape[-2:] == COARSE
+    assert_true_everywhere(pairs)
+
+
+def test_grids_that_do_not_fit_are_refused(tmp_path):
+    shifted = fields(factor=FACTOR)
+    with pytest.raises(DataError, match="centres of coarse cells"):
+        open_files(*save(tmp_path, shifted.assign_coords(lon=shifted.lon + 0.4)))
+    with pytest.raises(DataError, match="ends after"):
+        open_files(*save(tmp_path, shifted.isel(lon=slice(0, 4))))
+    with pytest.raises(DataError, match="multiple of 4 x 4"):
+        open_files(*save(tmp_path, fine=fields().isel(lon=slice(0, 18))))
+
+
+def test_without_positions_the_sizes_must_fit(tmp_path):
+    bare, coarse = (data.drop_vars(["lat", "lon"]) for data in (fields(), fields(factor=FACTOR)))
+    with pytest.raises(DataError, match="spacing_km"):
+        open_files(*save(tmp_path, coarse, bare))
+    assert open_files(*save(tmp_path, coarse, bare), spacing_km=2).spacing_km == (2.0, 2.0)
+    with pytest.raises(DataError, match="18 fine cells over 5"):
+        open_files(*save(tmp_path, coarse, bare.isel(lon=slice(0, 18))), spacing_km=2)
+
+
+def test_missing_targets_are_refused_or_masked(tmp_path):
+    fine = fields()
+    fine["t2m"][1, 2, 3] = np.nan
+    files = save(tmp_path, fine=fine)
+    pairs = open_files(*files)
+    with pytest.raises(DataError, match="1 in t2m"):
+        load(pairs, [0, 1], compute_statistics(pairs))
+    pairs = open_files(*files, missing="mask")
+    batch = load(pairs, [0, 1], compute_statistics(pairs))
+    assert (~batch.mask).nonzero().tolist() == [[1, 0, 2, 3]] and batch.target.isfinite().all()
+    with pytest.raises(DataError, match="refuse"):
+        open_files(*files, missing="zero")
+
+
+def test_invariants_of_a_wider_file_are_cropped_and_turned(tmp_path):
+    wide = fields(margin=1).isel(time=0, drop=True).isel(lat=slice(None, None, -1))
+    wide[["t2m"]].rename(t2m="HGT").to_netcdf(tmp_path / "static.nc")
+    pairs = open_files(*save(tmp_path), invariant=tmp_path / "static.nc")
+    assert pairs.invariant_channels == ["orography"]
+    np.testing.assert_allclose(pairs.invariant[0], 280 + pairs.target.lat / 10, rtol=1e-6)
+
+
+def test_moving_grids_are_refused(tmp_path):
+    fine = fields().rename(lat="y", lon="x").drop_vars(["y", "x"])
+    moving = np.broadcast_to(np.arange(6)[:, None, None] + np.arange(12)[:, None], (6, 12, 20)).astype(float)
+    fine = fine.assign_coords(XLAT=(("time", "y", "x"), moving), XLONG=(("time", "y", "x"), moving))
+    with pytest.raises(DataError, match="change with time"):
+        open_files(*save(tmp_path, fine=fine))
+
+
+def test_truncated_and_absent_files_are_refused(tmp_path):
+    coarse, fine = save(tmp_path)
+    fine.write_bytes(fine.read_bytes()[:2000])
+    with pytest.raises(DataError, match=r"fine\.nc.*does not open"):
+        open_files(coarse, fine)
+    with pytest.raises(DataError, match="no such file"):
+        open_files(tmp_path / "none.nc", fine)
+
+
+@pytest.mark.realdata
+def test_a_real_nested_pair_of_wrf(real_data):
+    folder = real_data("wrf_nested_pair_tibet")
+    pairs = open_files(folder / "wrf_tip_d1.nc", folder / "wrf_tip_d2.nc")
+    assert pairs.shape == (180, 270) and pairs.factor == (3, 3) and pairs.target_channels == ["t2m"]
+    assert pairs.spacing_km == pytest.approx((10, 10), rel=0.01)
+    coarse, fine = pairs.input[0, 0].values, block_mean(pairs.target[0].values, 3)[0]
+    # the nest lies where the file says: shifted by a single coarse cell the two agree clearly less
+    agreement = np.corrcoef(coarse.ravel(), fine.ravel())[0, 1]
+    assert agreement > 0.99 > np.corrcoef(coarse[:, 1:].ravel(), fine[:, :-1].ravel())[0, 1]
+
+
+def test_the_catalogue_opens_by_name(tmp_path):
+    coarse, fine = save(tmp_path)
+    assert_true_everywhere(open_pairs({"name": "files", "input": coarse, "target": fine}))
+    with pytest.raises(ConfigError, match="hrrr_mini"):
+        open_pairs({"name": "era6"})
+    with pytest.raises(ConfigError, match="colour"):
+        open_pairs({"name": "files", "input": coarse, "target": fine, "colour": 1})
+    with pytest.raises(ConfigError, match="target"):
+        open_pairs({"name": "files", "input": coarse})
+
+
+def test_the_catalogue_opens_the_idealised_atmosphere():
+    pairs = open_pairs({"name": "idealised", "end": "2000-01-02", "shape": [32, 48], "seed": 3})
+    assert pairs.shape == (32, 48) and len(pairs) == 25
+    with pytest.raises(ConfigError, match="sede"):
+        open_pairs({"name": "idealised", "sede": 3})
