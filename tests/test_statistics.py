@@ -87,7 +87,7 @@ def test_invariants_of_each_sample_are_streamed_too():
 
 
 def test_max_samples_are_evenly_spread_and_progress_counts_them():
-    pairs = make_pairs(n=50)
+    pairs = make_pairs(n=50, chunk=1)
     seen = []
     statistics = compute_statistics(pairs, max_samples=5, progress=lambda done, total: seen.append((done, total)))
     spread = pairs.target.values[[0, 12, 24, 37, 49], 1].astype(np.float64)
@@ -95,18 +95,28 @@ def test_max_samples_are_evenly_spread_and_progress_counts_them():
     assert seen[-1] == (5, 5)
 
 
-def test_statistics_are_one_pass_over_the_blocks():
-    calls = []
+def test_a_sample_of_samples_reads_few_chunks():
+    pairs = counting(make_pairs(n=400, chunk=5), read := [])
+    statistics = compute_statistics(pairs, max_samples=100)
+    assert sum(read) == 100
+    assert statistics.target["msl"].mean == pytest.approx(101_325, abs=0.1)
+
+
+def counting(pairs, read):
+    """The pairs with a target that notes the length of every block it reads."""
 
     def block(values):
         if values.size:
-            calls.append(len(values))
+            read.append(len(values))
         return values
 
-    pairs = make_pairs(n=20, chunk=5)
-    counted = pairs.target.copy(data=pairs.target.data.map_blocks(block, meta=np.empty((0, 0, 0, 0), np.float32)))
-    compute_statistics(Pairs(pairs.input, counted, pairs.invariant))
-    assert calls == [5, 5, 5, 5]
+    counted = pairs.target.data.map_blocks(block, meta=np.empty((0, 0, 0, 0), np.float32))
+    return Pairs(pairs.input, pairs.target.copy(data=counted), pairs.invariant)
+
+
+def test_statistics_are_one_pass_over_the_blocks():
+    compute_statistics(counting(make_pairs(n=20, chunk=5), read := []))
+    assert read == [5, 5, 5, 5]
 
 
 @pytest.mark.parametrize("as_kind", [np.asarray, torch.as_tensor], ids=["numpy", "torch"])

@@ -26,6 +26,8 @@ from labkit.variables import canonical, lookup
 KINDS = ("input", "invariant", "target")
 _JSON_NAME = {"input": "input", "invariant": "invariant", "target": "output"}
 _TRANSFORMS = ("identity", "log1p")
+_MIN_CHUNKS = 16
+_LEAST_CHUNKS = 16
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,8 @@ def compute_statistics(
     """Statistics of all channels of `pairs` in one streaming pass over the chunks in time.
 
     Values that are NaN or masked are left out. `transforms` overrides the registry's by channel name. With
-    `max_samples` only that many samples, evenly spread in time, are read. `progress(done, total)` counts samples.
+    `max_samples` only about that many samples, in chunks evenly spread in time, are read. `progress(done, total)`
+    counts samples.
     Raises DataError where a channel has no observed or has infinite values.
     """
     chosen = {kind: _transforms(getattr(pairs, kind), transforms or {}) for kind in KINDS}
@@ -178,15 +181,30 @@ def _block_moments(pairs: Pairs, transforms: dict):
 
 
 def _time_blocks(pairs: Pairs, max_samples: int | None) -> list[np.ndarray]:
-    """Positions in time of each block to read: the target's own chunks, thinned where asked."""
+    """Positions in time of each block to read: the target's own chunks, all or, where asked, some evenly spread.
+
+    A sample costs as much as the chunk that holds it, so chosen chunks are taken whole, unless these are so large that
+    fewer than 16 would do: then part of each of 16.
+    """
     n = len(pairs)
     if not n:
         raise DataError("pairs", found="no sample", expected="at least one", todo="choose other times")
-    wanted = np.arange(n)
-    if max_samples is not None and max_samples < n:
-        wanted = np.unique(np.linspace(0, n - 1, max(1, max_samples)).round().astype(int))
     edges = np.cumsum(pairs.target.chunksizes.get("time", (64,) * math.ceil(n / 64)))[:-1]
-    return [block for block in np.split(wanted, np.searchsorted(wanted, edges)) if len(block)]
+    chunks = [chunk for chunk in np.split(np.arange(n), edges) if len(chunk)]
+    if max_samples is None or max_samples >= n:
+        return chunks
+    max_samples = max(1, max_samples)
+    count = min(len(chunks), max_samples, max(_MIN_CHUNKS, max_samples * len(chunks) // n))
+    shares = np.diff(np.linspace(0, max_samples, count + 1).round().astype(int))
+    return [
+        _spread(chunks[at], share) for at, share in zip(_spread(np.arange(len(chunks)), count), shares, strict=True)
+    ]
+
+
+def _spread(positions: np.ndarray, count: int) -> np.ndarray:
+    """`count` of the positions, or all where there are fewer: the middle of each of `count` equal parts."""
+    count = min(count, len(positions))
+    return positions[((np.arange(count) + 0.5) * len(positions) / count).astype(int)]
 
 
 def _transforms(array: xr.DataArray, overrides: Mapping[str, str]) -> list[str]:
