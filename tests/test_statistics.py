@@ -10,7 +10,7 @@ import xarray as xr
 
 from labkit.data.moments import Moments, merge, moments
 from labkit.data.pairs import Pairs
-from labkit.data.statistics import ChannelStatistics, Statistics, compute_statistics
+from labkit.data.statistics import ChannelStatistics, Statistics, _time_blocks, compute_statistics
 from labkit.errors import DataError
 
 
@@ -90,7 +90,7 @@ def test_max_samples_are_evenly_spread_and_progress_counts_them():
     pairs = make_pairs(n=50, chunk=1)
     seen = []
     statistics = compute_statistics(pairs, max_samples=5, progress=lambda done, total: seen.append((done, total)))
-    spread = pairs.target.values[[0, 12, 24, 37, 49], 1].astype(np.float64)
+    spread = pairs.target.values[[5, 15, 25, 35, 45], 1].astype(np.float64)
     assert statistics.target["msl"].mean == pytest.approx(spread.mean(), rel=1e-12)
     assert seen[-1] == (5, 5)
 
@@ -100,6 +100,15 @@ def test_a_sample_of_samples_reads_few_chunks():
     statistics = compute_statistics(pairs, max_samples=100)
     assert sum(read) == 100
     assert statistics.target["msl"].mean == pytest.approx(101_325, abs=0.1)
+
+
+@pytest.mark.parametrize("wanted", [1, 7, 32, 50, 319])
+def test_a_sample_of_large_chunks_still_spans_all_times(wanted):
+    blocks = _time_blocks(make_pairs(n=320, chunk=20), wanted)
+    chosen = np.concatenate(blocks)
+    assert len(blocks) == min(wanted, 16)
+    assert 0.9 * wanted <= len(chosen) <= wanted and (np.diff(chosen) > 0).all()
+    assert abs(chosen.mean() - 159.5) < 12
 
 
 def counting(pairs, read):
