@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -178,6 +179,8 @@ class _NetCDF:
         group = self.file.createGroup(variable.group) if variable.group else self.file
         text = variable.dtype == "str"
         options = {"compression": "zlib", "complevel": self.compression, "chunksizes": variable.chunks}
+        # Chunks are written whole and once: the library's default cache would hold up to 64 MB for each variable.
+        options["chunk_cache"] = 8 * math.prod(variable.chunks)
         made = group.createVariable(
             variable.name,
             str if text else variable.dtype,

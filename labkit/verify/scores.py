@@ -6,7 +6,7 @@ where the truth (or the forecast) is NaN are left out of every one of them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -29,12 +29,7 @@ def crps(members: xr.DataArray, truth: xr.DataArray, *, estimator: str = "fair")
     E|X - y| - sum_ij |X_i - X_j| / (2 n (n - 1)), unbiased for any n >= 2 (Ferro 2014); "nrg" has n^2 in place of
     n (n - 1), as CorrDiff's own score, and is too large for few members. A lone member scores its absolute error.
     """
-    if estimator not in _ESTIMATORS:
-        raise DataError("CRPS estimator", found=repr(estimator), expected=" or ".join(_ESTIMATORS), todo="name one")
-    error = anomalies(members, truth)
-    if error.sizes[MEMBER] == 1:
-        return abs(error.isel({MEMBER: 0}, drop=True))
-    return _over_members(_crps_of_errors, error, estimator=_ESTIMATORS[estimator])
+    return _member_statistics(members, truth, estimator)[2]
 
 
 def score(
@@ -54,10 +49,7 @@ def score(
     if MEMBER not in forecast.dims:
         forecast = forecast.expand_dims(MEMBER)
     n = forecast.sizes[MEMBER]
-    members = anomalies(forecast, truth)
-    members = members.where(np.isfinite(members).all(MEMBER))
-    error = members.mean(MEMBER, skipna=False)
-    variance = members.var(MEMBER, ddof=1, skipna=False) if n > 1 else error * np.nan
+    error, variance, cell_crps = _member_statistics(forecast, truth, estimator)
     rmse = np.sqrt(_mean(error**2, over))
     spread = np.sqrt(_mean(variance, over))
     return xr.Dataset(
@@ -65,7 +57,7 @@ def score(
             "rmse": rmse,
             "mae": _mean(abs(error), over),
             "bias": _mean(error, over),
-            "crps": _mean(crps(members, xr.zeros_like(error), estimator=estimator), over),
+            "crps": _mean(cell_crps, over),
             "spread": spread,
             "spread_skill": np.sqrt((n + 1) / n) * spread / rmse,
             "count": np.isfinite(error).sum(over),
@@ -180,20 +172,29 @@ def _mean(array: xr.DataArray, over: Sequence[str]) -> xr.DataArray:
     return array.astype(np.float64).mean(over, skipna=True)
 
 
-def _crps_of_errors(error: np.ndarray, *, estimator: str) -> np.ndarray:
-    """error (..., member) -> (...); CRPS does not change when truth and members are shifted together."""
-    return sr.crps_ensemble(np.zeros(error.shape[:-1], error.dtype), error, estimator=estimator)
-
-
-def _over_members(function, members: xr.DataArray, **options: Mapping) -> xr.DataArray:
-    """Apply `function(array (..., member), **options) -> (...)` block by block."""
-    if members.chunks is not None:
-        members = members.chunk({MEMBER: -1})
+def _member_statistics(members: xr.DataArray, truth: xr.DataArray, estimator: str) -> tuple[xr.DataArray, ...]:
+    """Error of the ensemble mean, unbiased variance and CRPS of each cell, block by block; NaN where any member is."""
+    if estimator not in _ESTIMATORS:
+        raise DataError("CRPS estimator", found=repr(estimator), expected=" or ".join(_ESTIMATORS), todo="name one")
+    error = anomalies(members, truth)
+    if error.chunks is not None:
+        error = error.chunk({MEMBER: -1})
     return xr.apply_ufunc(
-        function,
-        members,
+        _statistics,
+        error,
+        kwargs={"estimator": _ESTIMATORS[estimator]},
         input_core_dims=[[MEMBER]],
-        kwargs=options,
+        output_core_dims=[[], [], []],
         dask="parallelized",
-        output_dtypes=[members.dtype],
+        output_dtypes=[error.dtype] * 3,
     )
+
+
+def _statistics(error: np.ndarray, *, estimator: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean, variance and CRPS of errors (..., member); CRPS does not change when truth and members shift together."""
+    mean = error.mean(-1)
+    if error.shape[-1] == 1:
+        return mean, np.full_like(mean, np.nan), abs(mean)
+    # Sorting values is several times faster than the sorting of indices that scoringrules would do.
+    crps = sr.crps_ensemble(np.zeros_like(mean), np.sort(error, -1), estimator=estimator, sorted_ensemble=True)
+    return mean, error.var(-1, ddof=1), crps
