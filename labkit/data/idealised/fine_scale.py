@@ -181,10 +181,10 @@ def _typhoon(state: State, noise: Noise, x_km: np.ndarray, y_km: np.ndarray) -> 
     """Eyewall, radius of maximum wind and rain bands that the coarse grid cannot see."""
     storm = state.typhoon
     active = storm.speed > 0
-    x = x_km.astype(np.float32)[None, None, :] - _column((storm.x + 4.0 * noise.offset_x)[active])
-    y = y_km.astype(np.float32)[None, :, None] - _column((storm.y + 4.0 * noise.offset_y)[active])
-    radius = _column(((52.0 - 0.8 * storm.speed) * np.exp(0.12 * noise.radius))[active])
-    speed = _column((1.30 * storm.speed * np.exp(0.06 * noise.speed))[active])
+    x = x_km.astype(np.float32)[None, None, :] - _column((storm.x + 3.0 * noise.offset_x)[active])
+    y = y_km.astype(np.float32)[None, :, None] - _column((storm.y + 3.0 * noise.offset_y)[active])
+    radius = _column(((52.0 - 0.8 * storm.speed) * np.exp(0.08 * noise.radius))[active])
+    speed = _column((1.30 * storm.speed * np.exp(0.04 * noise.speed))[active])
     phase = _column(noise.phase[active])
     u, v, _ = vortex(x, y, speed, radius)
     r, theta = np.hypot(x, y), np.arctan2(y, x)
