@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import signal
+import threading
 import time
-from collections.abc import Callable, Mapping
-from copy import deepcopy
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +16,7 @@ from tqdm.auto import tqdm
 
 from labkit.data.batches import Batch, Batches
 from labkit.errors import Cancelled, CheckpointError, LabError
+from labkit.models.ema import EMA
 from labkit.store.checkpoints import flatten, load_checkpoint, save_checkpoint, unflatten
 from labkit.store.runs import RunFolder
 
@@ -40,23 +43,6 @@ class Hardware:
     def autocast(self):
         """Context in which networks run."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
-
-
-class EMA:
-    """Exponential average of a network's parameters; its half-life is at most a tenth of the samples seen so far, so
-    that the first ones are soon forgotten (Karras et al. 2022)."""
-
-    def __init__(self, network: nn.Module, halflife_samples: int) -> None:
-        self.network = deepcopy(network).eval().requires_grad_(False)
-        self.halflife_samples = halflife_samples
-
-    @torch.no_grad()
-    def update(self, network: nn.Module, samples_seen: int, batch_size: int) -> None:
-        halflife = min(self.halflife_samples, samples_seen / 10)
-        weight = 1 - 0.5 ** (batch_size / halflife) if halflife > 0 else 1.0
-        torch._foreach_lerp_(list(self.network.parameters()), list(network.parameters()), weight)
-        for mine, theirs in zip(self.network.buffers(), network.buffers(), strict=True):
-            mine.copy_(theirs)
 
 
 def learning_rate(settings, samples_seen: int) -> float:
@@ -100,16 +86,23 @@ class Trainer:
         self.ema = EMA(network, settings.ema_halflife_samples)
         fused = {"fused": True} if hardware.device.type in ("cuda", "cpu") else {}
         self.optimiser = torch.optim.Adam(network.parameters(), lr=settings.lr, betas=(0.9, 0.99), **fused)
-        self.samples, self.micro_batch, self.best = 0, settings.micro_batch or settings.batch_size, math.inf
-        self.writer = _tensorboard(folder, stage) if tensorboard else None
+        self.samples = self.reported = 0  # samples learnt from, and those whose logs and validation are done
+        self.micro_batch = min(settings.micro_batch or settings.batch_size, settings.batch_size)
+        self.best, self.losses = math.inf, []
+        self.position = batches.state_dict()
         self.generator = torch.Generator(hardware.device)
+        self.tensorboard, self.writer = tensorboard, None
+        self.shown: dict[str, str] = {}
+        self.started = (0, time.perf_counter())
 
     def run(self) -> nn.Module:
         """Train to the end, from the last checkpoint where there is one, and return the averaged network.
 
-        Ctrl-C saves a checkpoint and raises Cancelled; a kill loses what came after the last checkpoint.
+        Ctrl-C saves a checkpoint and raises Cancelled; a kill loses what came after the last checkpoint. Either way
+        the next run ends with the very weights and metrics of one that was never stopped.
         """
         self._resume()
+        self.writer = _tensorboard(self.folder, self.stage, self.reported) if self.tensorboard else None
         try:
             with self._progress() as bar:
                 self._loop(bar)
@@ -124,38 +117,60 @@ class Trainer:
         return self.ema.network
 
     def _loop(self, bar: tqdm) -> None:
-        losses, since, started = [], self.samples, time.perf_counter()
-        while self.samples < self.settings.samples:
-            before = self.samples
-            losses.append(self._step(next(self.batches)))
-            bar.update(self.samples - before)
-            if _crossed(before, self.samples, self.settings.log_every):
-                rate = (self.samples - since) / (time.perf_counter() - started)
-                self._log(bar, {"loss": float(torch.stack(losses).mean()), "samples_per_s": round(rate, 1)})
-                losses, since, started = [], self.samples, time.perf_counter()
-            done = self.samples >= self.settings.samples
-            if self.validate and (done or _crossed(before, self.samples, self.settings.validate_every)):
-                self._validate(bar)
-                since, started = self.samples, time.perf_counter()
-            if done or _crossed(before, self.samples, self.settings.checkpoint_every):
-                self._save_last()
+        self.started = (self.samples, time.perf_counter())
+        while True:
+            if self.reported < self.samples:
+                self._report(bar)
+            if self.samples >= self.settings.samples:
+                return
+            batch = next(self.batches)
+            self._step(batch)
+            bar.update(len(batch))
 
-    def _step(self, batch: Batch) -> Tensor:
-        """One optimiser step; when memory runs out the batch is taken again in halves."""
+    def _report(self, bar: tqdm) -> None:
+        """Log, validate and save where these are due; all of it is done again where Ctrl-C came in between."""
+        done = self.samples >= self.settings.samples
+        logs, validates, saves = (
+            _crossed(self.reported, self.samples, getattr(self.settings, f"{what}_every"))
+            for what in ("log", "validate", "checkpoint")
+        )
+        if logs:
+            rate = (self.samples - self.started[0]) / (time.perf_counter() - self.started[1])
+            self._log(bar, {"loss": float(torch.stack(self.losses).mean()), "samples_per_s": round(rate, 1)})
+        if self.validate and (validates or done):
+            self._validate(bar)
+        if logs or validates:
+            self.started = (self.samples, time.perf_counter())
+        with _uninterrupted():
+            self.losses = [] if logs else self.losses
+            self.reported = self.samples
+        if saves or done:
+            self._save_last()
+
+    def _step(self, batch: Batch) -> None:
+        """One optimiser step, whole or not at all; when memory runs out the batch is taken again in halves."""
         for group in self.optimiser.param_groups:
             group["lr"] = learning_rate(self.settings, self.samples)
-        while True:
-            try:
-                loss = self._backward(batch)
-                break
-            except RuntimeError as error:
-                self._halve(error)
-        if self.settings.clip_norm is not None:
-            nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip_norm)
-        self.optimiser.step()
-        self.samples += len(batch)
-        self.ema.update(self.network, self.samples, len(batch))
-        return loss
+        while (loss := self._attempt(batch)) is None:
+            self._halve()
+        clip_norm = math.inf if self.settings.clip_norm is None else self.settings.clip_norm
+        self._check_finite(loss + nn.utils.clip_grad_norm_(self.network.parameters(), clip_norm))
+        with _uninterrupted():
+            self.optimiser.step()
+            self.samples += len(batch)
+            self.ema.update(self.network, self.samples, len(batch))
+            self.losses.append(loss)
+            self.position = self.batches.state_dict()
+
+    def _attempt(self, batch: Batch) -> Tensor | None:
+        """The loss, with its gradients in the network, or None where memory did not suffice."""
+        try:
+            return self._backward(batch)
+        except RuntimeError as error:
+            memory = isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+            if not memory:
+                raise
+            return None
 
     def _backward(self, batch: Batch) -> Tensor:
         """Gradients of the batch, a micro-batch at a time. All randomness follows from the seed and the sample count,
@@ -172,23 +187,30 @@ class Trainer:
             share = len(part) / len(batch)
             (loss * share).backward()
             total += loss.detach() * share
-        if not torch.isfinite(total):
+        return total
+
+    def _check_finite(self, figure: Tensor) -> None:
+        if not torch.isfinite(figure):
             raise LabError(
-                f"{self.stage} loss after {self.samples} samples",
-                found=str(float(total)),
+                f"{self.stage} loss or gradient after {self.samples} samples",
+                found=str(float(figure)),
                 expected="a finite number",
                 todo="lower the learning rate or look for extreme values in the data; the last checkpoint is whole",
             )
-        return total
 
-    def _halve(self, error: RuntimeError) -> None:
-        memory = isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-        if not memory or self.micro_batch == 1:
-            raise error
-        self.micro_batch = max(1, self.micro_batch // 2)
+    def _halve(self) -> None:
+        """Make the micro-batch smaller after memory ran out, and say so."""
         self.optimiser.zero_grad(set_to_none=True)
         if self.hardware.device.type == "cuda":
             torch.cuda.empty_cache()
+        if self.micro_batch == 1:
+            raise LabError(
+                f"memory for {self.stage}",
+                found=f"too little for a single sample on the {self.hardware.device.type}",
+                expected="room for one",
+                todo="train on crops (data.crop), with a smaller network or on a larger device",
+            )
+        self.micro_batch //= 2
         tqdm.write(f"{self.stage}: out of memory, going on with micro-batches of {self.micro_batch}")
         self.folder.log(stage=self.stage, step=self.samples, micro_batch=self.micro_batch)
 
@@ -197,13 +219,15 @@ class Trainer:
             figures = dict(self.validate(self.ema.network))
         self._log(bar, {f"validation_{name}": value for name, value in figures.items()})
         if figures["score"] < self.best:
-            self.best = figures["score"]
             save_checkpoint(self.folder.checkpoint_path(f"{self.stage}-best"), *self._weights())
+            self.best = figures["score"]
 
     def _log(self, bar: tqdm, figures: dict) -> None:
         entry = {"stage": self.stage, "step": self.samples, **figures}
         self.folder.log(**entry)
-        bar.set_postfix({name: f"{value:.4g}" for name, value in figures.items() if isinstance(value, float)})
+        shown = {"loss": "loss", "validation_score": "score"}
+        self.shown |= {shown[name]: f"{value:.4g}" for name, value in figures.items() if name in shown}
+        bar.set_postfix(self.shown)
         if self.writer is not None:
             for name, value in figures.items():
                 self.writer.add_scalar(f"{self.stage}/{name}", value, self.samples)
@@ -223,15 +247,17 @@ class Trainer:
             "network": self.network.state_dict(),
             "ema": self.ema.network.state_dict(),
             "optimiser": self.optimiser.state_dict(),
+            "losses": list(self.losses),
         }
         tensors, structure = flatten(state)
         header = {
             **self.header,
             "stage": self.stage,
             "samples": self.samples,
+            "reported": self.reported,
             "best": self.best if math.isfinite(self.best) else None,
             "micro_batch": self.micro_batch,
-            "batches": self.batches.state_dict(),
+            "batches": self.position,
             "structure": structure,
         }
         save_checkpoint(self.folder.checkpoint_path(f"{self.stage}-last"), tensors, header)
@@ -246,10 +272,12 @@ class Trainer:
         self.network.load_state_dict(state["network"])
         self.ema.network.load_state_dict(state["ema"])
         self.optimiser.load_state_dict(state["optimiser"])
+        self.losses = [loss.to(self.hardware.device) for loss in state["losses"]]
         self.batches.load_state_dict(header["batches"])
-        self.samples, self.micro_batch = header["samples"], header["micro_batch"]
+        self.position = header["batches"]
+        self.samples, self.reported, self.micro_batch = (header[n] for n in ("samples", "reported", "micro_batch"))
         self.best = math.inf if header["best"] is None else header["best"]
-        self.folder.truncate_metrics(self.samples, stage=self.stage)
+        self.folder.truncate_metrics(self.reported, stage=self.stage)
 
 
 def check_header(name: str, found: Mapping, expected: Mapping) -> None:
@@ -275,11 +303,29 @@ def _crossed(before: int, after: int, every: int) -> bool:
     return before // every < after // every
 
 
-def _tensorboard(folder: RunFolder, stage: str):
+def _tensorboard(folder: RunFolder, stage: str, reported: int):
+    """A writer of events; those that an earlier run wrote after `reported` samples are hidden."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise LabError(
             "TensorBoard", found="not installed", expected="the extra", todo="pip install labkit[tensorboard]"
         ) from error
-    return SummaryWriter(folder.path / "tensorboard" / stage)
+    return SummaryWriter(folder.path / "tensorboard" / stage, purge_step=reported + 1)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ctrl-C waits for the end of the block, so that no step is torn in two."""
+    usual = signal.getsignal(signal.SIGINT)
+    if not callable(usual) or threading.current_thread() is not threading.main_thread():
+        yield  # Ctrl-C is ignored, or goes to another thread
+        return
+    waiting: list = []
+    signal.signal(signal.SIGINT, lambda *arguments: waiting.append(arguments))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, usual)
+        if waiting:
+            usual(*waiting[0])
