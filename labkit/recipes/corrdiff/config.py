@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import date
 from importlib import resources
 from typing import Annotated, Any, Literal
 
@@ -12,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from labkit.errors import ConfigError
 
 Positive = Annotated[int, Field(gt=0)]
+Solver = Literal["euler", "heun", "stochastic_heun", "dpmpp_2m"]
 
 
 class Strict(BaseModel):
@@ -60,8 +62,8 @@ class DiffusionConfig(StageConfig):
 class SamplerConfig(Strict):
     """Defaults of drawing; noise levels are in units of the residuals' own standard deviation."""
 
-    solver: str = "heun"
-    num_steps: Positive = 18
+    solver: Solver = "heun"
+    num_steps: int = Field(18, ge=2)
     sigma_min: float = Field(0.002, gt=0)
     sigma_max: float = Field(80.0, gt=0)
     rho: float = Field(7.0, gt=0)
@@ -72,8 +74,8 @@ class ValidationConfig(Strict):
 
     cases: Positive = 8
     members: int = Field(8, ge=2)
-    num_steps: Positive = 12
-    solver: str = "heun"
+    num_steps: int = Field(12, ge=2)
+    solver: Solver = "heun"
 
 
 class DataConfig(Strict):
@@ -170,7 +172,9 @@ def _expected(path: str, unknown: bool, message: str) -> str:
 
 
 def _parsed(text: str, value: str):
+    """The value as YAML reads it, but dates as text, which is what the readers take and JSON holds."""
     try:
-        return yaml.safe_load(value)
+        parsed = yaml.safe_load(value)
     except yaml.YAMLError as error:
         raise ConfigError("override", found=repr(text), expected="a YAML value", todo="quote it") from error
+    return value if isinstance(parsed, date) else parsed

@@ -14,7 +14,7 @@ import labkit
 from labkit.data.batches import load
 from labkit.data.pairs import Pairs
 from labkit.data.regrid import upsample
-from labkit.errors import DataError
+from labkit.errors import Cancelled, DataError
 from labkit.sampling import Cancel, Request, Schedule, draw, noise_seed
 from labkit.store.tree_writer import TreeWriter
 
@@ -110,6 +110,7 @@ def sample(
     schedule = Schedule(**(base | {name: value for name, value in changes.items() if value is not None}))
     with _writer(model, pairs, path, times, seeds, schedule, with_oracle) as writer:
         _write_regression(model, pairs, times, writer)
+        _refuse_rejected(writer, ("regression",))
         if with_oracle:
             _write_oracle(pairs, times, seeds, writer, cancel)
         drawn = draw_cases(
@@ -126,7 +127,22 @@ def sample(
         for time_index, member, fields in drawn:
             if writer.write_member(time_index, member, fields) and on_member is not None:
                 on_member(time_index, member, fields)
+        _refuse_rejected(writer, ("prediction", "oracle"))
         return writer.finish(digits=digits)
+
+
+def _refuse_rejected(writer: TreeWriter, groups: Sequence[str]) -> None:
+    """Raise DataError where fields of these groups were not finite."""
+    rejected = [note for note in writer.manifest["rejected"] if note["group"] in groups]
+    if rejected:
+        first = rejected[0]
+        raise DataError(
+            f"output {writer.path.name}",
+            found=f"{len(rejected)} fields not written, the first being {first['group']} member {first['member']} of "
+            f"time {first['time_index']}: {first['reason']}",
+            expected="finite numbers",
+            todo="draw with --precision fp32 or other noise levels; the finished members are kept",
+        )
 
 
 def _checked_times(pairs: Pairs, times: Sequence[int]) -> list[int]:
@@ -195,6 +211,8 @@ def _write_oracle(pairs: Pairs, times: list[int], seeds, writer: TreeWriter, can
     for time_index, member in writer.missing("oracle"):
         missing.setdefault(time_index, []).append(member)
     for time_index, members in missing.items():
+        if cancel is not None and cancel():
+            raise Cancelled("drawing was cancelled; finished members are kept")
         draws = pairs.oracle(pairs, times[time_index], [ORACLE_SEED + int(seeds[k]) for k in members])
         for member, fields in zip(members, draws, strict=True):
             writer.write_member(time_index, member, fields, group="oracle")

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,106 +21,50 @@ from labkit.data import batches
 from labkit.data.batches import Batch
 from labkit.data.catalogue import open_pairs
 from labkit.data.pairs import Pairs
-from labkit.data.regrid import upsampling_matrix
 from labkit.data.statistics import Statistics
-from labkit.diffusion.edm import EDM, masked_mean
+from labkit.diffusion.edm import EDM
 from labkit.errors import CheckpointError
 from labkit.models.unet import UNet
 from labkit.recipes.corrdiff.config import CorrDiffConfig, validate
-from labkit.store.checkpoints import checkpoint_hash, load_checkpoint
+from labkit.recipes.corrdiff.regression import Channels, Regression
+from labkit.store.checkpoints import checkpoint_hash, load_checkpoint, load_header
 from labkit.store.runs import RunFolder
 from labkit.training import Hardware, check_header
-from labkit.variables import canonical, lookup
-
-
-class Interpolation(nn.Module):
-    """Bilinear (B, C, y_in, x_in) -> (B, C, y, x), as `labkit.data.regrid.upsample` does it."""
-
-    def forward(self, coarse: Tensor, shape: tuple[int, int]) -> Tensor:
-        wy, wx = (self._weights(n, m, coarse) for n, m in zip(coarse.shape[-2:], shape, strict=True))
-        return torch.einsum("Yy,bcyx,Xx->bcYX", wy, coarse, wx)
-
-    def _weights(self, coarse: int, fine: int, like: Tensor) -> Tensor:
-        return torch.from_numpy(upsampling_matrix(coarse, fine // coarse)).to(like)
-
-
-@dataclass(frozen=True)
-class Channels:
-    """Names of what goes in and out of the networks, in order."""
-
-    input: tuple[str, ...]
-    invariant: tuple[str, ...]
-    target: tuple[str, ...]
-
-    @classmethod
-    def of(cls, pairs: Pairs) -> "Channels":
-        return cls(*(tuple(names) for names in (pairs.input_channels, pairs.invariant_channels, pairs.target_channels)))
-
-    def skips(self) -> list[tuple[int, int]]:
-        """(target, input) positions of channels that the input has too."""
-        inputs = [canonical(name) for name in self.input]
-        return [(i, inputs.index(canonical(n))) for i, n in enumerate(self.target) if canonical(n) in inputs]
-
-
-class Regression(nn.Module):
-    """The mean of the target given the input, (B, C, y, x) in normalised units: the interpolated input, where it has
-    the channel, plus `scale` times what the UNet says."""
-
-    def __init__(self, unet: UNet, channels: Channels, statistics: Statistics) -> None:
-        super().__init__()
-        self.unet, self.interpolate, self.skips = unet, Interpolation(), channels.skips()
-        gain, offset = _skip_coefficients(channels, statistics)
-        self.register_buffer("gain", gain)
-        self.register_buffer("offset", offset)
-        self.register_buffer("scale", torch.ones(len(channels.target)))
-
-    def conditions(self, batch: Batch) -> Tensor:
-        """Interpolated input and invariants, (B, input + invariant, y, x)."""
-        invariant = batch.invariant.expand(len(batch.input), -1, -1, -1)
-        return torch.cat([self.interpolate(batch.input, batch.invariant.shape[-2:]), invariant], dim=1)
-
-    def baseline(self, conditions: Tensor) -> Tensor:
-        """The interpolated input in the target's normalised units, 0 for channels that the input lacks."""
-        picked = [(i, conditions[:, j]) for i, j in self.skips]
-        result = conditions.new_zeros(conditions.shape[0], len(self.gain), *conditions.shape[-2:])
-        for i, field in picked:
-            result[:, i] = field * self.gain[i] + self.offset[i]
-        return result
-
-    def forward(self, conditions: Tensor, *, position: Tensor | None = None) -> Tensor:
-        scaled = self.unet(conditions, position=position).float() * self.scale[:, None, None]
-        return self.baseline(conditions) + scaled
-
-
-def _skip_coefficients(channels: Channels, statistics: Statistics) -> tuple[Tensor, Tensor]:
-    """Gain and offset that bring a normalised input channel to the normalised units of its target."""
-    gain, offset = torch.zeros(len(channels.target)), torch.zeros(len(channels.target))
-    for i, j in channels.skips():
-        coarse = statistics.channel("input", channels.input[j])
-        fine = statistics.channel("target", channels.target[i])
-        if coarse.transform != fine.transform:
-            continue
-        gain[i] = coarse.std / fine.std
-        offset[i] = (coarse.mean - fine.mean) / fine.std
-    return gain, offset
+from labkit.variables import lookup
 
 
 class CorrDiff:
-    """Both networks with what they need: `config`, channels, grid and statistics. Made by `new` or `load`."""
+    """Both networks with what they need: `config`, channels, grid and statistics. Made by `train` or `load`.
 
-    def __init__(self, config: CorrDiffConfig, channels: Channels, shape: tuple[int, int], statistics: Statistics):
-        self.config, self.channels, self.shape, self.statistics = config, channels, tuple(shape), statistics
+    `shape` is the fine grid (y, x), `factor` the number of fine cells in a coarse one along each.
+    """
+
+    def __init__(
+        self,
+        config: CorrDiffConfig,
+        channels: Channels,
+        statistics: Statistics,
+        *,
+        shape: tuple[int, int],
+        factor: tuple[int, int],
+    ) -> None:
+        self.config, self.channels, self.statistics = config, channels, statistics
+        self.shape, self.factor = tuple(shape), tuple(factor)
         self.hardware = Hardware.choose(config.device, config.precision)
-        seen, out = len(channels.input) + len(channels.invariant), len(channels.target)
-        torch.manual_seed(config.seed)
-        patch = config.data.crop or self.shape
-        grids = {"shape": patch, "grid_shape": self.shape}
-        unet = UNet(seen, out, noise_embedding="none", **grids, **config.regression_network.model_dump())
-        self.regression = Regression(unet, channels, statistics).to(self.hardware.device)
-        unet = UNet(seen + 2 * out, out, noise_embedding="positional", **grids, **config.diffusion_network.model_dump())
-        self.diffusion = EDM(unet, torch.ones(out)).to(self.hardware.device)
-        self.residual_std = torch.ones(out, device=self.hardware.device)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed)
+            regression, diffusion = self._networks()
+        self.regression = Regression(regression, channels, statistics).to(self.hardware.device)
+        self.diffusion = EDM(diffusion, torch.ones(len(channels.target))).to(self.hardware.device)
+        self.residual_std = torch.ones(len(channels.target), device=self.hardware.device)
         self.folder: RunFolder | None = None
+
+    def _networks(self) -> tuple[UNet, UNet]:
+        seen, out = len(self.channels.input) + len(self.channels.invariant), len(self.channels.target)
+        grids = {"shape": self.config.data.crop or self.shape, "grid_shape": self.shape}
+        options = [network.model_dump() for network in (self.config.regression_network, self.config.diffusion_network)]
+        regression = UNet(seen, out, noise_embedding="none", **grids, **options[0])
+        return regression, UNet(seen + 2 * out, out, noise_embedding="positional", **grids, **options[1])
 
     @property
     def any_grid(self) -> bool:
@@ -138,6 +82,7 @@ class CorrDiff:
             "invariant": list(self.channels.invariant),
             "target": list(self.channels.target),
             "shape": list(self.shape),
+            "factor": list(self.factor),
             "regression_network": json.loads(self.config.regression_network.model_dump_json()),
             "diffusion_network": json.loads(self.config.diffusion_network.model_dump_json()),
             "statistics": hashlib.sha256(described.encode()).hexdigest()[:16],
@@ -148,14 +93,23 @@ class CorrDiff:
         return open_part(self.config, part)
 
     def check(self, pairs: Pairs) -> None:
-        """Raise CheckpointError unless the pairs have the model's channels, by name and in order, and its grid, where
-        the networks are told of it."""
-        found = {name: list(names) for name, names in vars(Channels.of(pairs)).items()}
-        if not self.any_grid:
-            found["shape"] = list(pairs.shape)
-        check_header("of this model", self.header, found)
+        """Raise CheckpointError unless the pairs have the model's channels, by name and in order, its coarsening and,
+        where the networks are told of it, its grid."""
+        found = {f"{kind} channels": names for kind, names in vars(Channels.of(pairs)).items()}
+        expected = {f"{kind} channels": names for kind, names in vars(self.channels).items()}
+        found |= {"fine cells in a coarse one": pairs.factor, "grid": pairs.shape}
+        expected |= {"fine cells in a coarse one": self.factor, "grid": pairs.shape if self.any_grid else self.shape}
+        different = next((what for what in found if found[what] != expected[what]), None)
+        if different is not None:
+            raise CheckpointError(
+                f"{different} of the data",
+                found=_listed(found[different]),
+                expected=f"{_listed(expected[different])}, as the model learnt",
+                todo="select what the model was trained on, or choose the run that fits",
+            )
 
     def conditions(self, batch: Batch) -> Tensor:
+        """What the networks are given of a batch, (B, input + invariant, y, x), on the model's device."""
         return self.regression.conditions(batch.to(self.hardware.device))
 
     @torch.inference_mode()
@@ -187,6 +141,7 @@ class CorrDiff:
         return values.astype(np.float32)
 
     def stage_weights(self, stage: str) -> nn.Module:
+        """The network that a stage trains."""
         return self.regression if stage == "regression" else self.diffusion
 
     def describe(self) -> dict:
@@ -209,9 +164,12 @@ def load(run: str | Path, *, device: str | None = None, precision: str | None = 
     folder = RunFolder(run)
     changes = {name: value for name, value in (("device", device), ("precision", precision)) if value is not None}
     config = validate(folder.load_config() | changes)
-    _, header = load_checkpoint(folder.checkpoint_path("diffusion"))
+    path = folder.checkpoint_path("diffusion")
+    header = load_header(path)
+    check_header(path.name, header, {"recipe": "corrdiff"})
     channels = Channels(*(tuple(header[name]) for name in ("input", "invariant", "target")))
-    model = CorrDiff(config, channels, tuple(header["shape"]), Statistics.load(folder.statistics_path))
+    statistics = Statistics.from_dict(folder.load_statistics())
+    model = CorrDiff(config, channels, statistics, shape=header["shape"], factor=header["factor"])
     model.folder = folder
     for stage in ("regression", "diffusion"):
         restore(model, stage)
@@ -222,7 +180,7 @@ def restore(model: CorrDiff, stage: str) -> None:
     """Put a finished stage's weights into the model."""
     path = model.folder.checkpoint_path(stage)
     tensors, header = load_checkpoint(path)
-    check_header(path.name, header, model.header)
+    check_header(path.name, header, stage_header(model, stage))
     network = model.stage_weights(stage)
     try:
         network.load_state_dict(tensors)
@@ -238,6 +196,17 @@ def restore(model: CorrDiff, stage: str) -> None:
         model.residual_std = torch.tensor(header["residual_std"], device=model.hardware.device)
 
 
+def stage_header(model: CorrDiff, stage: str) -> dict:
+    """What a stage's checkpoints must say: the model, and for the diffusion also whose residuals it learnt."""
+    if stage == "regression":
+        return model.header
+    return {**model.header, "regression": checkpoint_hash(model.folder.checkpoint_path("regression"))[:16]}
+
+
+def _listed(values: Sequence) -> str:
+    return ", ".join(map(str, values)) or "none"
+
+
 def statistics_dict(statistics: Statistics) -> dict:
     """Mean, standard deviation and transform of every channel, as plain lists by kind and name."""
     return {
@@ -247,31 +216,29 @@ def statistics_dict(statistics: Statistics) -> dict:
 
 
 @torch.inference_mode()
-def residual_std(model: CorrDiff, pairs: Pairs, indices: Sequence[int], *, batch_size: int = 16) -> Tensor:
-    """Standard deviation (C,) of truth minus the regression's mean over some samples: the diffusion's sigma_data.
-
-    Measured on samples that the regression did not learn from, because residuals of learnt samples are too small and
-    would make the ensemble under-dispersive.
-    """
+def rmse(model: CorrDiff, batches: Iterable[Batch], mean: Callable[[Tensor], Tensor]) -> Tensor:
+    """Root mean square (C,) of truth minus `mean(conditions)` in normalised units over the observed pixels."""
     sums, count = 0.0, 0.0
-    for start in range(0, len(indices), batch_size):
-        batch = batches.load(pairs, list(indices[start : start + batch_size]), model.statistics).to(
-            model.hardware.device
-        )
-        error = batch.target - model.mean(model.conditions(batch))
+    for batch in batches:
+        batch = batch.to(model.hardware.device)
+        error = batch.target - mean(model.conditions(batch))
         valid = torch.ones_like(error, dtype=torch.bool) if batch.mask is None else batch.mask.expand_as(error)
         sums = sums + (torch.where(valid, error, 0).double() ** 2).sum((0, 2, 3))
         count = count + valid.sum((0, 2, 3))
     return (sums / count).sqrt().float()
 
 
-def regression_loss(model: CorrDiff):
-    """Mean squared error of the regression, each channel in units of its `scale`, observed pixels only."""
+def load_in_turn(model: CorrDiff, pairs: Pairs, indices: Sequence[int]) -> Iterator[Batch]:
+    """The named samples in batches of whole domains, as many at once as hold about a million fine cells."""
+    size = max(1, 2**20 // math.prod(pairs.shape))
+    for start in range(0, len(indices), size):
+        yield batches.load(pairs, list(indices[start : start + size]), model.statistics)
 
-    def loss(network: nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:
-        conditions = model.regression.conditions(batch)
-        error = (network(conditions, position=batch.position) - batch.target) / network.scale[:, None, None]
-        valid = None if batch.mask is None else batch.mask.expand_as(error)
-        return masked_mean(error**2, valid)
 
-    return loss
+def residual_std(model: CorrDiff, pairs: Pairs, indices: Sequence[int]) -> Tensor:
+    """Standard deviation (C,) of truth minus the regression's mean over some samples: the diffusion's sigma_data.
+
+    Measured on samples that the regression did not learn from, because residuals of learnt samples are too small and
+    would make the ensemble under-dispersive.
+    """
+    return rmse(model, load_in_turn(model, pairs, indices), model.mean)

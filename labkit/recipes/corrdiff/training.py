@@ -11,17 +11,27 @@ import scoringrules as sr
 import torch
 from torch import Tensor, nn
 
-from labkit.data.batches import Batch, Batches, load
+from labkit.data.batches import Batch, Batches
 from labkit.data.pairs import Pairs
 from labkit.data.statistics import Statistics, compute_statistics
 from labkit.diffusion.edm import edm_loss
 from labkit.errors import ConfigError
 from labkit.recipes.corrdiff.config import CorrDiffConfig
-from labkit.recipes.corrdiff.drawing import draw_cases
-from labkit.recipes.corrdiff.model import Channels, CorrDiff, open_part, regression_loss, residual_std, restore
+from labkit.recipes.corrdiff.drawing import default_batch, draw_cases
+from labkit.recipes.corrdiff.model import (
+    CorrDiff,
+    load_in_turn,
+    open_part,
+    residual_std,
+    restore,
+    rmse,
+    stage_header,
+)
+from labkit.recipes.corrdiff.regression import Channels, regression_loss
 from labkit.sampling import Schedule
+from labkit.store.checkpoints import load_header
 from labkit.store.runs import RunFolder
-from labkit.training import Trainer
+from labkit.training import Trainer, check_header
 
 STAGES = ("regression", "diffusion")
 Log = Callable[[dict], None]
@@ -37,12 +47,14 @@ def train(
 ) -> CorrDiff:
     """Train both stages into a run folder, going on where an earlier call stopped, and return the model.
 
-    Raises ConfigError where the folder holds a run of another configuration; Cancelled after Ctrl-C.
+    Raises ConfigError where the folder holds a run of another configuration, CheckpointError where its checkpoints are
+    damaged or of another model, Cancelled after Ctrl-C.
     """
     folder = RunFolder(run)
     _claim(folder, config)
     pairs, validation = open_part(config, "train"), open_part(config, "validation")
-    model = CorrDiff(config, Channels.of(pairs), pairs.shape, _statistics(config, folder, pairs))
+    statistics = _statistics(config, folder, pairs)
+    model = CorrDiff(config, Channels.of(pairs), statistics, shape=pairs.shape, factor=pairs.factor)
     model.folder = folder
     options = {"tensorboard": tensorboard, "on_log": on_log, "quiet": quiet}
     for stage in STAGES:
@@ -59,37 +71,45 @@ def _claim(folder: RunFolder, config: CorrDiffConfig) -> None:
         folder.save_config(values)
         return
     found = folder.load_config()
-    different = sorted(key for key in values.keys() | found.keys() if values.get(key) != found.get(key))
-    if different:
+    if path := _first_difference(found, values):
         raise ConfigError(
             f"run folder {folder.path.name}",
-            found=f"a run with another {different[0]}",
+            found=f"a run with another {path}",
             expected="the same configuration, to go on, or an empty folder",
             todo="choose another folder with --run",
         )
 
 
+def _first_difference(found, wanted) -> str:
+    """Path of the first value that differs between two nested configurations, "" where they are equal."""
+    if not (isinstance(found, dict) and isinstance(wanted, dict)):
+        return "" if found == wanted else "value"
+    for key in sorted(found.keys() | wanted.keys()):
+        if inner := _first_difference(found.get(key), wanted.get(key)):
+            return key if inner == "value" else f"{key}.{inner}"
+    return ""
+
+
 def _statistics(config: CorrDiffConfig, folder: RunFolder, pairs: Pairs) -> Statistics:
     if folder.statistics_path.exists():
-        return Statistics.load(folder.statistics_path)
+        return Statistics.from_dict(folder.load_statistics())
     if config.data.statistics_file:
         statistics = Statistics.load(Path(config.data.statistics_file))
     else:
         statistics = compute_statistics(pairs, max_samples=config.data.statistics_samples)
-    statistics.save(folder.statistics_path)
+    folder.save_statistics(statistics.to_dict())
     return statistics
 
 
 def _train_stage(model: CorrDiff, stage: str, pairs: Pairs, validation: Pairs, options: dict) -> None:
     settings = getattr(model.config, stage)
-    header = {**model.header}
-    probe = _cases(validation, 64)
+    header = stage_header(model, stage)
     if stage == "regression":
         model.regression.scale.copy_(_difference_std(model, pairs))
-        loss, judge = regression_loss(model), _judge_regression(model, validation)
+        loss, judge = regression_loss, _judge_regression(model, validation)
     else:
-        model.residual_std = residual_std(model, validation, probe)
-        header["residual_std"] = [float(value) for value in model.residual_std]
+        model.residual_std = _residual_std(model, validation, header)
+        header |= {"residual_std": model.residual_std.tolist()}
         loss, judge = _diffusion_loss(model), _judge_diffusion(model, validation)
     batches = Batches(
         pairs,
@@ -115,14 +135,19 @@ def _train_stage(model: CorrDiff, stage: str, pairs: Pairs, validation: Pairs, o
     ).run()
 
 
-@torch.inference_mode()
 def _difference_std(model: CorrDiff, pairs: Pairs) -> Tensor:
     """Standard deviation (C,) of the target minus its baseline: what the regression's UNet has to learn."""
-    batch = load(pairs, _cases(pairs, 128), model.statistics).to(model.hardware.device)
-    difference = batch.target - model.regression.baseline(model.conditions(batch))
-    valid = torch.ones_like(difference, dtype=torch.bool) if batch.mask is None else batch.mask.expand_as(difference)
-    square = torch.where(valid, difference, 0).double() ** 2
-    return (square.sum((0, 2, 3)) / valid.sum((0, 2, 3))).sqrt().float().clamp(min=1e-3)
+    return rmse(model, load_in_turn(model, pairs, _cases(pairs, 128)), model.regression.baseline).clamp(min=1e-3)
+
+
+def _residual_std(model: CorrDiff, validation: Pairs, header: dict) -> Tensor:
+    """What an earlier run measured, to the last bit, or where there is none the residuals on validation cases."""
+    path = model.folder.checkpoint_path("diffusion-last")
+    if not path.exists():
+        return residual_std(model, validation, _cases(validation, 64))
+    found = load_header(path)
+    check_header(path.name, found, header)
+    return torch.tensor(found["residual_std"], device=model.hardware.device)
 
 
 def _diffusion_loss(model: CorrDiff):
@@ -149,19 +174,14 @@ def _diffusion_loss(model: CorrDiff):
 
 
 def _judge_regression(model: CorrDiff, validation: Pairs):
-    """RMSE and MAE of the mean in normalised units on fixed cases; `score` is their loss."""
-    batch = load(validation, _cases(validation, 32), model.statistics).to(model.hardware.device)
+    """RMSE of the mean in normalised units on fixed cases; `score` is the regression's loss on them."""
+    batches = list(load_in_turn(model, validation, _cases(validation, 32)))
 
     def judge(network: nn.Module) -> dict[str, float]:
-        with torch.inference_mode(), model.hardware.autocast():
-            mean = network(model.regression.conditions(batch)).float()
-        error = mean - batch.target
-        valid = torch.ones_like(error, dtype=torch.bool) if batch.mask is None else batch.mask.expand_as(error)
-        scaled = error / network.scale[:, None, None]
-        figures = {"score": float((scaled[valid] ** 2).mean())}
-        for i, name in enumerate(model.channels.target):
-            figures[f"rmse_{name}"] = float((error[:, i][valid[:, i]] ** 2).mean().sqrt())
-        return figures
+        with model.hardware.autocast():
+            error = rmse(model, batches, network)
+        named = {f"rmse_{name}": float(value) for name, value in zip(model.channels.target, error, strict=True)}
+        return {"score": float(((error / network.scale) ** 2).mean()), **named}
 
     return judge
 
@@ -172,15 +192,18 @@ def _judge_diffusion(model: CorrDiff, validation: Pairs):
     settings = model.config.validation
     cases = _cases(validation, settings.cases)
     seeds = list(range(settings.members))
+    batch_size = min(default_batch(model, validation.shape), len(cases) * len(seeds))
     schedule = _schedule(model, solver=settings.solver, num_steps=settings.num_steps)
     truth = np.asarray(validation.target.isel(time=cases).data)
+    if validation.mask is not None:
+        truth = np.where(validation.mask.isel(time=cases).values[:, None], truth, np.nan)
     rivals = _rivals(model, validation, cases, seeds, truth)
     scale = model.residual_std.cpu().numpy() * model.statistics.std("target", model.channels.target)
 
     def judge(network: nn.Module) -> dict[str, float]:
         training, model.diffusion = model.diffusion, network
         try:
-            drawn = list(draw_cases(model, validation, cases, seeds, schedule=schedule))
+            drawn = list(draw_cases(model, validation, cases, seeds, schedule=schedule, batch_size=batch_size))
         finally:
             model.diffusion = training
         members = np.stack([fields for _, _, fields in drawn]).reshape(len(cases), len(seeds), *truth.shape[1:])

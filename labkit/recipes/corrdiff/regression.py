@@ -1,0 +1,98 @@
+"""The deterministic half of a CorrDiff: the mean of the target given the input."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from labkit.data.batches import Batch
+from labkit.data.pairs import Pairs
+from labkit.data.regrid import upsampling_matrix
+from labkit.data.statistics import Statistics
+from labkit.diffusion.edm import masked_mean
+from labkit.models.unet import UNet
+from labkit.variables import canonical
+
+
+class Interpolation(nn.Module):
+    """Bilinear (B, C, y_in, x_in) -> (B, C, y, x), as `labkit.data.regrid.upsample` does it, in full precision."""
+
+    def forward(self, coarse: Tensor, shape: tuple[int, int]) -> Tensor:
+        wy, wx = (self._weights(n, m, coarse) for n, m in zip(coarse.shape[-2:], shape, strict=True))
+        # what is given to the networks must not be rounded to bf16, least of all the baseline they add to
+        with torch.autocast(coarse.device.type, enabled=False):
+            return torch.einsum("Yy,bcyx,Xx->bcYX", wy, coarse, wx)
+
+    def _weights(self, coarse: int, fine: int, like: Tensor) -> Tensor:
+        return torch.from_numpy(upsampling_matrix(coarse, fine // coarse)).to(like)
+
+
+@dataclass(frozen=True)
+class Channels:
+    """Names of what goes in and out of the networks, in order."""
+
+    input: tuple[str, ...]
+    invariant: tuple[str, ...]
+    target: tuple[str, ...]
+
+    @classmethod
+    def of(cls, pairs: Pairs) -> "Channels":
+        """The channels of the pairs."""
+        return cls(*(tuple(names) for names in (pairs.input_channels, pairs.invariant_channels, pairs.target_channels)))
+
+    def skips(self) -> list[tuple[int, int]]:
+        """(target, input) positions of channels that the input has too."""
+        inputs = [canonical(name) for name in self.input]
+        return [(i, inputs.index(canonical(n))) for i, n in enumerate(self.target) if canonical(n) in inputs]
+
+
+class Regression(nn.Module):
+    """The mean of the target given the input, (B, C, y, x) in normalised units: the interpolated input, where it has
+    the channel, plus `scale` times what the UNet says."""
+
+    def __init__(self, unet: UNet, channels: Channels, statistics: Statistics) -> None:
+        super().__init__()
+        self.unet, self.interpolate, self.skips = unet, Interpolation(), channels.skips()
+        gain, offset = _skip_coefficients(channels, statistics)
+        self.register_buffer("gain", gain)
+        self.register_buffer("offset", offset)
+        self.register_buffer("scale", torch.ones(len(channels.target)))
+
+    def conditions(self, batch: Batch) -> Tensor:
+        """Interpolated input and invariants, (B, input + invariant, y, x)."""
+        invariant = batch.invariant.expand(len(batch.input), -1, -1, -1)
+        return torch.cat([self.interpolate(batch.input, batch.invariant.shape[-2:]), invariant], dim=1)
+
+    def baseline(self, conditions: Tensor) -> Tensor:
+        """The interpolated input in the target's normalised units, 0 for channels that the input lacks."""
+        picked = [(i, conditions[:, j]) for i, j in self.skips]
+        result = conditions.new_zeros(conditions.shape[0], len(self.gain), *conditions.shape[-2:])
+        for i, field in picked:
+            result[:, i] = field * self.gain[i] + self.offset[i]
+        return result
+
+    def forward(self, conditions: Tensor, *, position: Tensor | None = None) -> Tensor:
+        scaled = self.unet(conditions, position=position).float() * self.scale[:, None, None]
+        return self.baseline(conditions) + scaled
+
+
+def _skip_coefficients(channels: Channels, statistics: Statistics) -> tuple[Tensor, Tensor]:
+    """Gain and offset that bring a normalised input channel to the normalised units of its target."""
+    gain, offset = torch.zeros(len(channels.target)), torch.zeros(len(channels.target))
+    for i, j in channels.skips():
+        coarse = statistics.channel("input", channels.input[j])
+        fine = statistics.channel("target", channels.target[i])
+        if coarse.transform != fine.transform:
+            continue
+        gain[i] = coarse.std / fine.std
+        offset[i] = (coarse.mean - fine.mean) / fine.std
+    return gain, offset
+
+
+def regression_loss(network: Regression, batch: Batch, generator: torch.Generator) -> Tensor:
+    """Mean squared error of the regression, each channel in units of its `scale`, observed pixels only."""
+    mean = network(network.conditions(batch), position=batch.position)
+    error = (mean - batch.target) / network.scale[:, None, None]
+    return masked_mean(error**2, None if batch.mask is None else batch.mask.expand_as(error))
