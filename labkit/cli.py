@@ -7,6 +7,7 @@ Exit codes: 0 done; 1 the data, a file or a checkpoint does not fit; 2 the comma
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import sys
 from collections.abc import Sequence
@@ -53,7 +54,7 @@ Look at a data set the way training sees it: channels, grid, times, statistics.
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
-    options = _parser().parse_args(arguments)
+    options = _options(arguments)
     try:
         options.run_command(options)
     except LabError as error:
@@ -63,9 +64,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"labkit: {stop}", file=sys.stderr)
         return 130
     except KeyboardInterrupt:
-        print("labkit: stopped", file=sys.stderr)
+        print("labkit: stopped; what was finished is kept, and the same command goes on", file=sys.stderr)
         return 130
+    except OSError as error:  # such as a file that is not there; full disks are met where files are written
+        print(f"labkit: {error}", file=sys.stderr)
+        return 3 if error.errno == errno.ENOSPC else 1
     return 0
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The parsed command line; `key=value` may also follow options, where argparse alone would refuse it."""
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    values = {"train": "overrides", "data": "options"}.get(options.verb)
+    if rest and (values is None or any(word.startswith("-") for word in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        getattr(options, values).extend(rest)
+    return options
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -88,11 +104,11 @@ def _parser() -> argparse.ArgumentParser:
         "--part", choices=["train", "validation", "test"], default="test", help="which part of the data"
     )
     sample.add_argument("--times", default="0:32", help="positions in that part, start:stop[:step] or 3,5,8")
-    sample.add_argument("--members", type=int, default=16)
+    sample.add_argument("--members", type=_positive, default=16)
     sample.add_argument("--first-seed", type=int, default=0, help="member k has the seed first + k")
     sample.add_argument("--solver", help="euler, heun, stochastic_heun or dpmpp_2m (default: the run's)")
-    sample.add_argument("--steps", type=int, help="steps of the solver (default: the run's)")
-    sample.add_argument("--batch", type=int, help="members drawn together")
+    sample.add_argument("--steps", type=_positive, help="steps of the solver (default: the run's)")
+    sample.add_argument("--batch", type=_positive, help="members drawn together")
     sample.add_argument("--oracle", action="store_true", help="add members of the exact law")
     sample.add_argument("--precision", choices=["auto", "fp32", "bf16"])
     sample.add_argument("--device", choices=["auto", "cpu", "cuda"])
@@ -182,13 +198,19 @@ def _data(options) -> None:
         print(f"written: {options.statistics}")
 
 
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected a whole number from 1; count members or steps")
+    return int(text)
+
+
 def parse_positions(text: str, n: int) -> list[int]:
     """Positions below `n` named by "start:stop[:step]" or "3,5,8"; ConfigError where the text is neither."""
     try:
         if ":" in text:
             return list(range(n))[slice(*(int(part) if part else None for part in text.split(":")))]
         return [int(part) for part in text.split(",")]
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise ConfigError(
             "times", found=repr(text), expected="start:stop[:step] or 3,5,8", todo="count from 0"
         ) from error
