@@ -65,8 +65,9 @@ def stochastic_heun(
         raise ConfigError(
             "stochastic_heun", found="no noise", expected="a source of it", todo="pass noise, or choose heun"
         )
-    gamma_in_range = min(S_churn / (len(sigmas) - 1), GAMMA_MAX)
-    for step, sigma, sigma_next in _steps(x, sigmas):
+    steps = list(_steps(x, sigmas))
+    gamma_in_range = min(S_churn / len(steps), GAMMA_MAX)
+    for step, sigma, sigma_next in steps:
         gamma = gamma_in_range if S_min <= float(sigma) <= S_max else 0.0
         sigma_hat = sigma * (1 + gamma)
         if gamma > 0:

@@ -115,12 +115,20 @@ def parameter_count(network: nn.Module) -> int:
 
 def flops(network: UNet, shape: tuple[int, int], *, batch: int = 1) -> int:
     """Floating-point operations (two a multiply-add) of one forward pass on `batch` grids of `shape`."""
-    x = torch.zeros(batch, network.in_channels, *shape)
-    noise = None if network.noise is None else torch.zeros(batch)
-    position = None if tuple(shape) == network.grid.shape else torch.zeros(batch, 2, dtype=torch.long)
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+    like = network.door.weight
+    x = like.new_zeros(batch, network.in_channels, *shape)
+    noise = None if network.noise is None else like.new_zeros(batch)
+    position = None if tuple(shape) == network.grid.shape else like.new_zeros(batch, 2, dtype=torch.long)
+    attention_on_cpu = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops}
+    with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=attention_on_cpu) as counter:
         network(x, noise, position=position)
     return counter.get_total_flops()
+
+
+def _attention_flops(query: tuple, key: tuple, value: tuple, *args, **kwargs) -> int:
+    """Query times key and weights times value, for shapes (B, heads, pixels, C); PyTorch counts it on GPUs only."""
+    batch, heads, pixels, channels = query
+    return 2 * batch * heads * pixels * key[2] * (channels + value[3])
 
 
 def _noise_embedding(kind: NoiseKind, channels: int, emb_channels: int) -> NoiseEmbedding | None:
