@@ -8,7 +8,7 @@ at any points: at the coarse cells for the input, at the fine cells for the cond
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -25,7 +25,7 @@ COARSE_RMW_KM = 65.0
 WAVE_FIELDS = ("stream", "temperature", "moisture", "shear")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # compared by identity: made once for a world
 class Waves:
     """Wave numbers (rad/km) and amplitudes of the fixed set of plane waves that carries every large-scale field."""
 
@@ -141,10 +141,15 @@ class State:
         return self.sun - 0.35
 
 
+@lru_cache(maxsize=8)
+def _waves(seed: int, shortest_km: float) -> Waves:
+    return Waves.from_seed(seed, shortest_km)
+
+
 def state_at(seed: int, hours: np.ndarray, shortest_km: float, reach_km: float) -> State:
     """The state at the given hours since 2000-01-01 UTC; `reach_km` is how far from the origin weather matters."""
     hours = np.asarray(hours, np.float64)
-    waves = Waves.from_seed(seed, shortest_km)
+    waves = _waves(seed, shortest_km)
     season = np.cos(2 * np.pi * (hours / 24 - 15) / 365.2425)
     local_hour = (hours + 8) % 24
     elevation = 0.85 * np.cos(2 * np.pi * (local_hour - 12) / 24) + 0.2 - 0.12 * season
@@ -178,32 +183,43 @@ class Fields:
 def fields_on(state: State, x_km: np.ndarray, y_km: np.ndarray) -> Fields:
     """Evaluate the state at the cell centres of a grid."""
     waves, n = state.waves, len(state.hours)
-    shape = (n, len(y_km), len(x_km))
-    basis = waves.basis(x_km, y_km)
-    stacked = np.concatenate([basis.real, -basis.imag])  # Re(a e) = Re(a) Re(e) - Im(a) Im(e)
-
-    def field(name: str, factor=1.0) -> np.ndarray:
-        amplitude = state.amplitudes[name] * factor
-        flat = np.concatenate([amplitude.real, amplitude.imag], axis=1).astype(np.float32) @ stacked
-        return flat.reshape(shape)
-
     # A stream function whose winds have a standard deviation of 5 m/s, with every wave's own share.
     k2 = float((waves.weight**2 * (waves.kx**2 + waves.ky**2)).sum() / 2)
     scale = 5.0 / float(np.sqrt(k2))
+    wanted = (
+        ("stream", -1j * waves.ky * scale),
+        ("stream", 1j * waves.kx * scale),
+        ("stream", 1.0),
+        ("temperature", 1.0),
+        ("moisture", 1.0),
+        ("shear", 1.0),
+        ("shear", 1j),
+    )
+    amplitudes = np.concatenate([state.amplitudes[name] * factor for name, factor in wanted])
+    split = np.concatenate([amplitudes.real, amplitudes.imag], axis=1).astype(np.float32)
+    flat = split @ _split_basis(waves, tuple(x_km), tuple(y_km))  # one product for all fields
+    u, v, stream, temperature, moisture, du, dv = flat.reshape(len(wanted), n, len(y_km), len(x_km))
     season = state.season[:, None, None].astype(np.float32)
     x, y = x_km[None, None, :].astype(np.float32), y_km[None, :, None].astype(np.float32)
     front = state.front
     nx, ny, s = (a[:, None, None].astype(np.float32) for a in (front.normal_x, front.normal_y, front.position))
     return Fields(
-        u=(field("stream", -1j * waves.ky * scale) + 2.0 - 3.0 * season).astype(np.float32),
-        v=(field("stream", 1j * waves.kx * scale) + 0.5 - 4.0 * season).astype(np.float32),
-        p=(101250.0 + 600.0 * season + 350.0 * field("stream")).astype(np.float32),
-        t=(295.0 - 6.0 * season + 2.5 * field("temperature")).astype(np.float32),
-        q=(0.62 - 0.08 * season + 0.16 * field("moisture")).astype(np.float32),
-        du=(6.0 + 5.0 * season + 4.0 * field("shear")).astype(np.float32),
-        dv=(3.0 * field("shear", 1j)).astype(np.float32),
-        front_km=(nx * x + ny * y - s).astype(np.float32),
+        u=u + 2.0 - 3.0 * season,
+        v=v + 0.5 - 4.0 * season,
+        p=101250.0 + 600.0 * season + 350.0 * stream,
+        t=295.0 - 6.0 * season + 2.5 * temperature,
+        q=0.62 - 0.08 * season + 0.16 * moisture,
+        du=6.0 + 5.0 * season + 4.0 * du,
+        dv=3.0 * dv,
+        front_km=nx * x + ny * y - s,
     )
+
+
+@lru_cache(maxsize=8)
+def _split_basis(waves: Waves, x_km: tuple, y_km: tuple) -> np.ndarray:
+    """The waves on a grid, (2 wave, y * x): Re(a e) = Re(a) Re(e) - Im(a) Im(e) for amplitudes split likewise."""
+    basis = waves.basis(np.array(x_km), np.array(y_km))
+    return np.concatenate([basis.real, -basis.imag])
 
 
 def smooth_offsets(seed: int, stream: int, hours: np.ndarray, spacing_h: float = 12.0) -> np.ndarray:
