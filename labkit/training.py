@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -17,32 +16,12 @@ from tqdm.auto import tqdm
 from labkit.data.batches import Batch, Batches
 from labkit.errors import Cancelled, CheckpointError, LabError
 from labkit.models.ema import EMA
+from labkit.models.hardware import Hardware
 from labkit.store.checkpoints import flatten, load_checkpoint, save_checkpoint, unflatten
 from labkit.store.runs import RunFolder
 
 Loss = Callable[[nn.Module, Batch, torch.Generator], Tensor]
 Validate = Callable[[nn.Module], Mapping[str, float]]
-
-
-@dataclass(frozen=True)
-class Hardware:
-    """Where and in which precision to compute: `device`, and `autocast` to bf16 or not."""
-
-    device: torch.device
-    bf16: bool
-
-    @classmethod
-    def choose(cls, device: str = "auto", precision: str = "auto") -> "Hardware":
-        """CUDA where there is one; bf16 where the device multiplies it quickly: recent GPUs, processors with AMX."""
-        cuda = torch.cuda.is_available() if device == "auto" else device == "cuda"
-        if cuda and not torch.cuda.is_available():
-            raise LabError("device", found="no CUDA device", expected="one", todo="use device=cpu")
-        fast = torch.cuda.is_bf16_supported() if cuda else torch.cpu.get_capabilities().get("amx_bf16", False)
-        return cls(torch.device("cuda" if cuda else "cpu"), fast if precision == "auto" else precision == "bf16")
-
-    def autocast(self):
-        """Context in which networks run."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16)
 
 
 def learning_rate(settings, samples_seen: int) -> float:
@@ -272,6 +251,7 @@ class Trainer:
         self.network.load_state_dict(state["network"])
         self.ema.network.load_state_dict(state["ema"])
         self.optimiser.load_state_dict(state["optimiser"])
+        _lay_out_alike(self.optimiser)
         self.losses = [loss.to(self.hardware.device) for loss in state["losses"]]
         self.batches.load_state_dict(header["batches"])
         self.position = header["batches"]
@@ -297,6 +277,14 @@ def _parts(batch: Batch, size: int) -> list[Batch]:
     if size >= len(batch):
         return [batch]
     return [batch[start : start + size] for start in range(0, len(batch), size)]
+
+
+def _lay_out_alike(optimiser: torch.optim.Optimizer) -> None:
+    """Give loaded moments the memory layout of their weights: the fused step pairs numbers by their place in memory."""
+    for weight, state in optimiser.state.items():
+        for name, value in state.items():
+            if value.shape == weight.shape:
+                state[name] = torch.empty_like(weight).copy_(value)
 
 
 def _crossed(before: int, after: int, every: int) -> bool:

@@ -24,12 +24,13 @@ from labkit.data.pairs import Pairs
 from labkit.data.statistics import Statistics
 from labkit.diffusion.edm import EDM
 from labkit.errors import CheckpointError
+from labkit.models.hardware import Hardware
 from labkit.models.unet import UNet
 from labkit.recipes.corrdiff.config import CorrDiffConfig, validate
 from labkit.recipes.corrdiff.regression import Channels, Regression
 from labkit.store.checkpoints import checkpoint_hash, load_checkpoint, load_header
 from labkit.store.runs import RunFolder
-from labkit.training import Hardware, check_header
+from labkit.training import check_header
 from labkit.variables import lookup
 
 
