@@ -1,0 +1,260 @@
+"""The explorer as one component: a selection on the left, a sentence and a tab of pictures on the right."""
+
+from __future__ import annotations
+
+from html import escape
+
+import panel as pn
+import panel_material_ui as pmui
+
+from apps.explorer import export, sentences
+from apps.explorer.about_view import AboutView
+from apps.explorer.calibration_view import CalibrationView
+from apps.explorer.code import code_of
+from apps.explorer.draw_view import DrawView
+from apps.explorer.library import Library
+from apps.explorer.maps_view import MapsView
+from apps.explorer.members_view import MembersView
+from apps.explorer.point_view import PointView
+from apps.explorer.probability_view import ProbabilityView
+from apps.explorer.state import TABS, URL_NAMES, ExplorerState
+from apps.explorer.view import WIDE, Session, View, select
+
+TITLES = dict(
+    zip(TABS, ("Maps", "Members", "Probability", "Point & time", "Calibration", "Draw", "About"), strict=True)
+)
+VIEWS = {
+    "maps": MapsView,
+    "members": MembersView,
+    "probability": ProbabilityView,
+    "point": PointView,
+    "calibration": CalibrationView,
+    "draw": DrawView,
+    "about": AboutView,
+}
+ICONS = {"wind": "air", "rain": "thunderstorm", "cyclone": "cyclone", "front": "severe_cold"}
+THEME = {
+    "palette": {"primary": {"main": "#12659a"}, "secondary": {"main": "#c4562b"}},
+    "shape": {"borderRadius": 6},
+    "typography": {"button": {"textTransform": "none"}},
+}
+
+
+class Explorer(pn.viewable.Viewer):
+    """`Explorer(library)` shows the library's first run; `state` is what is chosen. Works in a notebook and served."""
+
+    def __init__(self, library: Library, **selection) -> None:
+        super().__init__()
+        self.state = ExplorerState()
+        self.session = Session(library, self.state)
+        self._set_runs(library)
+        self.state.run = selection.pop("run", next(iter(library.options().values())))
+        self._load_run()
+        self.state.param.update(**selection)
+        self.views: dict[str, View] = {name: view(self.session) for name, view in VIEWS.items()}
+        if pn.state.curdoc and pn.state.curdoc.session_context:
+            pn.state.on_session_destroyed(self._close)
+        self.headline = pn.pane.HTML(sizing_mode="stretch_width", styles={"font-size": "15px"}, margin=(10, 12, 2, 12))
+        self._make_sidebar()
+        self.tabs = pmui.Tabs(
+            *((TITLES[name], view) for name, view in self.views.items()),
+            dynamic=True,
+            sizing_mode="stretch_width",
+            active=list(self.views).index(self.state.tab),
+        )
+        self.tabs.param.watch(self._tab_clicked, "active")
+        self.state.param.watch(self._changed, [name for name in URL_NAMES if name != "run"] + ["lines", "arrows"])
+        self.state.param.watch(self._run_changed, "run")
+        self._show()
+
+    def __panel__(self) -> pn.viewable.Viewable:
+        side = pn.Column(*self.sidebar, width=320)
+        return pn.Row(side, pn.Column(*self.main, sizing_mode="stretch_width"), sizing_mode="stretch_width")
+
+    @property
+    def main(self) -> list[pn.viewable.Viewable]:
+        return [self.headline, self.tabs]
+
+    def page(self) -> pmui.Page:
+        """The whole page, for a served app."""
+        return pmui.Page(
+            title="Ensemble explorer",
+            main=self.main,
+            sidebar=self.sidebar,
+            sidebar_width=300,
+            theme_config=THEME,
+            busy_indicator="linear",
+        )
+
+    def share(self, location) -> None:
+        """Keep the page's address and the selection the same; what it asks for and cannot be is said and left out."""
+        asked = location.query_params
+        if asked.get("run") in self.state.param.run.objects:
+            self.state.run = asked["run"]
+        if "var" in asked and asked["var"] in self.state.param.variable.objects:
+            self.state.variable = asked["var"]
+        location.sync(self.state, URL_NAMES, on_error=_refused)
+
+    def _close(self, context) -> None:
+        for view in self.views.values():
+            view.close()
+
+    def _set_runs(self, library: Library) -> None:
+        self.state.param.run.objects = list(library.options().values())
+
+    def _load_run(self) -> None:
+        run = self.session.run
+        self.state.load(variables=run.variables, n_times=len(run.times), n_members=run.n_members, extent=run.extent)
+        self._fit_threshold()
+
+    def _fit_threshold(self) -> None:
+        run = self.session.run
+        low, high = run.limits(self.state.variable)
+        marks = [t for t in run.describe(self.state.variable).thresholds if low < t < high]
+        self.state.set_threshold_bounds(low, high, marks[len(marks) // 2] if marks else (low + high) / 2)
+
+    def _make_sidebar(self) -> None:
+        state, library = self.state, self.session.library
+        self.presets = pmui.MenuList(items=[], on_click=self._preset_clicked, dense=True, margin=0)
+        self.run_select = select(state.param.run, library.options(), "Run", width=None, **WIDE)
+        self.variable_select = select(
+            state.param.variable, {state.variable: state.variable}, "Variable", width=None, **WIDE
+        )
+        self.time_player = _player()
+        self.member_player = _player()
+        self.time_player.param.watch(lambda event: state.param.update(time=event.new), "value")
+        self.member_player.param.watch(lambda event: state.param.update(member=event.new), "value")
+        self.time_text = pn.pane.HTML(margin=(0, 10))
+        self.member_text = pn.pane.HTML(margin=(0, 10))
+        self._fill_sidebar()
+        self.sidebar = [
+            _heading("Cases"),
+            self.presets,
+            _heading("Or choose"),
+            self.run_select,
+            self.variable_select,
+            self.time_text,
+            self.time_player,
+            self.member_text,
+            self.member_player,
+            _heading("Take it along"),
+            self._make_takeaways(),
+        ]
+
+    def _make_takeaways(self) -> pmui.Column:
+        look = {"variant": "outlined", "size": "small", "margin": (3, 4)}
+        downloads = [self._download(kind, **look) for kind in ("png", "csv", "netcdf")]
+        link = pmui.Button(label="Copy link", icon="link", **look)
+        link.js_on_click(code="navigator.clipboard && navigator.clipboard.writeText(window.location.href)")
+        code = pmui.Button(label="Show code", icon="code", on_click=self._show_code, **look)
+        self.code = pn.pane.HTML(sizing_mode="stretch_width")
+        copy = pmui.Button(label="Copy", icon="content_copy", **look)
+        self.code_text = pmui.TextInput(visible=False)
+        copy.js_on_click(
+            args={"text": self.code_text}, code="navigator.clipboard && navigator.clipboard.writeText(text.value)"
+        )
+        self.dialog = pmui.Dialog(
+            self.code, copy, self.code_text, title="The same in labkit", width_option="md", close_on_click=True
+        )
+        return pmui.Column(pmui.Row(*downloads, margin=0), pmui.Row(link, code, margin=0), self.dialog, margin=(0, 4))
+
+    def _download(self, kind: str, **look) -> pmui.FileDownload:
+        write, ending = {"png": (export.png, "png"), "csv": (export.csv, "csv"), "netcdf": (export.netcdf, "nc")}[kind]
+        button = pmui.FileDownload(
+            label=kind.upper() if kind != "netcdf" else "NetCDF", filename=f"explorer.{ending}", **look
+        )
+
+        def contents():
+            run = self.session.run
+            button.filename = export.file_name(run, self.state, ending)
+            return write(run, self.state)
+
+        button.callback = contents
+        return button
+
+    def _show_code(self, event) -> None:
+        run = self.session.run
+        text = code_of(run, self.state, self.session.library.path(run.id))
+        self.code.object = f"<pre style='font-size:13px;overflow:auto'>{escape(text)}</pre>"
+        self.code_text.value = text
+        self.dialog.open = True
+
+    def _fill_sidebar(self) -> None:
+        run = self.session.run
+        self._found = self.session.library.presets(run.id)
+        self.presets.items = [
+            {
+                "label": preset.label,
+                "secondary": f"{preset.found} · {sentences.short_time(run.times[preset.time])}",
+                "icon": ICONS[preset.key],
+            }
+            for preset in self._found
+        ]
+        self.variable_select.options = {_variable_name(run, v): v for v in run.variables}
+        self.variable_select.value = self.state.variable
+        self.time_player.param.update(start=0, end=len(run.times) - 1, value=self.state.time)
+        self.member_player.param.update(start=0, end=run.n_members - 1, value=self.state.member)
+
+    def _preset_clicked(self, item: dict) -> None:
+        preset = next((p for p in self._found if p.label == item["label"]), None)
+        if preset:
+            self.state.param.update(variable=preset.variable, time=preset.time, point=preset.point, box=None)
+
+    def _tab_clicked(self, event) -> None:
+        self.state.tab = list(self.views)[event.new]
+
+    def _run_changed(self, *events) -> None:
+        self._load_run()
+        self._fill_sidebar()
+        self._changed(*events)
+
+    def _changed(self, *events) -> None:
+        names = {event.name for event in events}
+        if "variable" in names:
+            self._fit_threshold()
+        for view in self.views.values():
+            view.touch(names)
+        self._show()
+
+    def _show(self) -> None:
+        run, state = self.session.run, self.state
+        view = self.views[state.tab]
+        with pn.io.hold():
+            self.tabs.active = list(self.views).index(state.tab)
+            self.time_player.value, self.member_player.value = state.time, state.member
+            self.time_text.object = _setting("Time", sentences.time_label(run.times[state.time]))
+            self.member_text.object = _setting("Member", run.member_names[state.member])
+            view.show()
+            self.headline.object = escape(view.sentence(run))
+
+
+def _refused(values: dict) -> None:
+    names = ", ".join(URL_NAMES.get(name, "?") for name in values)
+    if pn.state.notifications:
+        pn.state.notifications.warning(
+            f"The address asks for something that this run does not have ({names}); the rest is shown."
+        )
+
+
+def _heading(label: str) -> pn.pane.HTML:
+    style = {"font-size": "12px", "letter-spacing": "0.08em", "text-transform": "uppercase", "opacity": "0.7"}
+    return pn.pane.HTML(escape(label), styles=style, margin=(10, 10, 0, 10))
+
+
+def _setting(label: str, value: str) -> str:
+    return f"{escape(label)} <b>{escape(value)}</b>"
+
+
+def _player() -> pmui.Player:
+    return pmui.Player(
+        variant="minimal",
+        interval=700,
+        loop_policy="loop",
+        show_loop_controls=False,
+        sizing_mode="stretch_width",
+        margin=(0, 8),
+    )
+
+
+def _variable_name(run, variable: str) -> str:
+    return run.describe(variable).label

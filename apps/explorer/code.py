@@ -1,0 +1,100 @@
+"""The labkit calls that give what is on the screen: shown to the user, run by the tests, and used for the PNG."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import xarray as xr
+from matplotlib.figure import Figure
+
+from apps.explorer.calibration_view import times_of
+from apps.explorer.runs import Run
+from apps.explorer.state import ExplorerState
+
+FIGURES = {
+    "maps": "maps_figure",
+    "members": "stamps_figure",
+    "probability": "probability_figure",
+    "point": "point_figure",
+    "calibration": "calibration_figure",
+}
+
+
+def call_of(run: Run, state: ExplorerState) -> tuple[str, dict]:
+    """Name and keyword arguments of the `labkit.plots` function that draws the tab; tabs without one give the maps."""
+    tab = state.tab if state.tab in FIGURES else "maps"
+    limits = None
+    if state.scale == "standard":
+        limits = run.describe(state.variable).limits
+    elif state.scale == "run":
+        limits = run.limits(state.variable)
+    options = {
+        "maps": {"time": state.time, "member": state.member, "show": state.show},
+        "members": {"time": state.time, "source": state.stamps},
+        "probability": {"time": state.time, "threshold": state.threshold, "percentile": state.percentile},
+        "point": {"time": state.time, "point": state.point, "box": state.box, "statistic": state.box_statistic},
+        "calibration": {"times": list(times_of(run, state.scope, state.time))},
+    }[tab]
+    coloured = tab in ("maps", "members", "probability") and not (tab == "maps" and state.show == "difference")
+    return FIGURES[tab], options | ({"limits": limits} if coloured and limits else {})
+
+
+def code_of(run: Run, state: ExplorerState, path: Path) -> str:
+    """A program that opens the run and draws what is on the screen."""
+    name, options = call_of(run, state)
+    module = "labkit.plots.calibration" if name == "calibration_figure" else "labkit.plots"
+    lines = [f"    {key}={value!r}," for key, value in options.items()]
+    return "\n".join(
+        [
+            f"from {module} import {name}",
+            "from labkit.store.trees import open_tree",
+            "",
+            f"tree = open_tree({str(path)!r})",
+            f"figure = {name}(",
+            "    tree,",
+            f"    {state.variable!r},",
+            *lines,
+            ")",
+            'figure.savefig("explorer.png", dpi=150)',
+            "",
+        ]
+    )
+
+
+def figure_of(run: Run, state: ExplorerState) -> Figure:
+    """The same figure, drawn here."""
+    from labkit import plots
+    from labkit.plots.calibration import calibration_figure
+
+    name, options = call_of(run, state)
+    function = calibration_figure if name == "calibration_figure" else getattr(plots, name)
+    return function(run.tree, state.variable, **options)
+
+
+def draw_code(folder: Path, request: Mapping) -> str:
+    """A program that draws the same members."""
+    return "\n".join(
+        [
+            "from labkit.recipes import corrdiff",
+            "",
+            f"model = corrdiff.load({str(folder)!r})",
+            "corrdiff.sample(",
+            "    model,",
+            "    model.pairs(),",
+            '    "members.nc",',
+            *(f"    {key}={value!r}," for key, value in request.items()),
+            ")",
+            "",
+        ]
+    )
+
+
+def case_dataset(run: Run, state: ExplorerState) -> xr.DataTree:
+    """The tree at the chosen time alone, every variable and member: a valid output tree."""
+    tree = run.tree
+    nodes = {"/": tree.to_dataset(inherit=False).isel(time=[state.time])}
+    for name in tree.children:
+        dataset = tree[name].to_dataset(inherit=False)
+        nodes[f"/{name}"] = dataset.isel(time=[state.time]) if "time" in dataset.dims else dataset
+    return xr.DataTree.from_dict(nodes)

@@ -1,0 +1,279 @@
+"""Draw: new members from a trained model, seen as they are drawn; one draw at a time on a server."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import panel as pn
+import panel_material_ui as pmui
+import param
+
+from apps.explorer.library import Library
+from apps.explorer.members_view import Mosaic
+from apps.explorer.models import DrawRequest, ModelCard
+from apps.explorer.queue import Job, check_work
+from apps.explorer.runs import Run
+from apps.explorer.scale import Look
+from apps.explorer.sentences import time_label
+from apps.explorer.view import View, column, html, row, select, set_text
+from labkit.errors import LabError
+from labkit.plots.colours import colour_limits, describe, palette
+
+POLL_MS = 400
+MAX_SHOWN = 64
+
+
+class DrawForm(param.Parameterized):
+    """What a draw may be asked for; every value is bounded, whoever sets it."""
+
+    model = param.Selector(objects=[""])
+    case = param.Integer(0, bounds=(0, 0), doc="First case, a position in the model's test data.")
+    cases = param.Integer(1, bounds=(1, 24))
+    members = param.Integer(8, bounds=(1, MAX_SHOWN))
+    seed = param.Integer(0, bounds=(0, 2**31 - 1), doc="Seed of the first member; the next has the next.")
+    solver = param.Selector(objects=[""])
+    num_steps = param.Integer(9, bounds=(2, 64))
+    with_oracle = param.Boolean(True)
+
+    def load(self, card: ModelCard) -> None:
+        """Fit the bounds to a model."""
+        self.param.case.bounds = (0, len(card.times) - 1)
+        self.param.solver.objects = list(card.solvers)
+        self.param.update(
+            case=min(self.case, len(card.times) - 1),
+            solver=card.solver,
+            num_steps=int(np.clip(card.num_steps, 2, 64)),
+            with_oracle=card.has_oracle,
+        )
+
+    def request(self, card: ModelCard) -> DrawRequest:
+        last = min(self.case + self.cases, len(card.times))
+        return DrawRequest(
+            times=tuple(range(self.case, last)),
+            members=self.members,
+            seed=self.seed,
+            solver=self.solver,
+            num_steps=self.num_steps,
+            with_oracle=self.with_oracle and card.has_oracle,
+        )
+
+
+def submit(library: Library, model_id: str, card: ModelCard, request: DrawRequest) -> Job:
+    """Queue a draw, after checking that it is not too large; its result joins the library's runs."""
+    check_work(
+        members=request.members,
+        cases=len(request.times),
+        evaluations=library.models.evaluations(request),
+        pixels=int(np.prod(card.shape)) * len(card.variables),
+    )
+    label = f"{model_id}, {request.members} members, {request.solver} {request.num_steps}, seed {request.seed}"
+    return library.queue.submit(partial(_work, library, model_id, request, label), label)
+
+
+def _work(library: Library, model_id: str, request: DrawRequest, label: str, job: Job) -> Path:
+    path = library.drawn_path(f"{model_id}-{job.number}.nc")
+    drawn = library.models.draw(
+        model_id,
+        request,
+        path,
+        on_member=lambda case, member, fields: job.arrived.append((case, member, np.array(fields, np.float32))),
+        progress=job.progress,
+        cancel=job.cancelled,
+    )
+    job.run_id = library.registry.add(drawn, kind="drawn", label=f"{label} ({job.number})").id
+    return drawn
+
+
+class DrawView(View):
+    """Keeps the session's own job; the periodic callback that follows it lives no longer than the job does."""
+
+    uses = ("variable",)
+
+    def __init__(self, session, **params) -> None:
+        super().__init__(session, **params)
+        self.form, self.job, self.card = DrawForm(), None, None
+        self._poller, self._began = None, 0.0
+        models = self.session.library.models.options()
+        self.form.param.model.objects = list(models.values()) or [""]
+        if models:
+            self.form.model = next(iter(models.values()))
+
+    def build(self, run: Run) -> pn.viewable.Viewable:
+        if not self.session.library.models.options():
+            return html(
+                "There is no trained model on offer: train one with `labkit train corrdiff --preset nano`.",
+                margin=(16, 12),
+            )
+        form, number = self.form.param, {"size": "small", "width": 120, "description": "", "margin": (8, 6)}
+        self.case_text = html(faint=True, margin=(0, 10))
+        self.go = pmui.Button(label="Draw", icon="play_arrow", on_click=self._start, margin=(10, 8))
+        self.stop = pmui.Button(
+            label="Cancel", icon="stop", color="secondary", variant="outlined", on_click=self._cancel, margin=(10, 8)
+        )
+        self.look = pmui.Button(
+            label="Open in the explorer", icon="open_in_new", variant="outlined", on_click=self._open, margin=(10, 8)
+        )
+        self.progress = pmui.LinearProgress(value=0, sizing_mode="stretch_width", visible=False, margin=(6, 12))
+        self.message, self.stage = html(margin=(4, 12)), column()
+        controls = row(
+            select(form.model, self.session.library.models.options(), "Model", width=220),
+            pmui.IntSlider.from_param(
+                form.case, label="First case", description="", width=230, size="small", margin=(8, 16)
+            ),
+            pmui.IntInput.from_param(form.cases, label="Cases", **number),
+            pmui.IntInput.from_param(form.members, label="Members", **number),
+            pmui.IntInput.from_param(form.seed, label="First seed", **number),
+        )
+        how = row(
+            select(form.solver, {self.form.solver: self.form.solver}, "Solver", width=220),
+            pmui.IntSlider.from_param(
+                form.num_steps, label="Steps", description="", width=230, size="small", margin=(8, 16)
+            ),
+            pmui.Checkbox.from_param(form.with_oracle, label="Draw the oracle too", description="", margin=(12, 6)),
+            self.go,
+            self.stop,
+            self.look,
+        )
+        self.solver = how[0]
+        self._watchers = [
+            self.form.param.watch(self._model_changed, "model"),
+            self.form.param.watch(self._describe, ["case"]),
+        ]
+        self._model_changed()
+        self._refresh()
+        return column(controls, self.case_text, how, self.progress, self.message, self.stage)
+
+    def draw(self, run: Run) -> None:
+        if self.job is not None:
+            self._show_members()
+
+    def sentence(self, run: Run) -> str:
+        waiting = len(self.session.library.queue)
+        busy = (
+            f"{waiting} draw{'s' * (waiting != 1)} running or waiting on this server"
+            if waiting
+            else "The server is free"
+        )
+        return f"Draw new members from a trained model. {busy}; one is drawn at a time."
+
+    def close(self) -> None:
+        """The session has ended: its draw is cancelled."""
+        super().close()
+        self._stop_polling()
+        if self.job is not None and not self.job.over:
+            self.session.library.queue.cancel(self.job)
+
+    def poll(self) -> None:
+        """Show what has arrived since the last time."""
+        if self.job is None:
+            return
+        with pn.io.hold():
+            self._take_members()
+            self._refresh()
+        if self.job.over:
+            self._stop_polling()
+
+    def _start(self, event) -> None:
+        if self.job is not None and not self.job.over:
+            return
+        try:
+            request = self.form.request(self.card)
+            self.job = submit(self.session.library, self.form.model, self.card, request)
+        except LabError as error:
+            set_text(self.message, str(error))
+            return
+        self._began, self._fields = time.monotonic(), {}
+        self._request = request
+        self.mosaic = None
+        self.stage.objects = []
+        self._refresh()
+        self._poller = pn.state.add_periodic_callback(self.poll, period=POLL_MS)
+
+    def _cancel(self, event) -> None:
+        if self.job is not None:
+            self.session.library.queue.cancel(self.job)
+            self._refresh()
+
+    def _open(self, event) -> None:
+        library = self.session.library
+        self.state.param.run.objects = list(library.options().values())
+        self.state.param.update(run=self.job.run_id, tab="maps")
+
+    def _stop_polling(self) -> None:
+        if self._poller is not None:
+            self._poller.stop()
+            self._poller = None
+
+    def _model_changed(self, *events) -> None:
+        try:
+            self.card = self.session.library.models.card(self.form.model)
+        except LabError as error:
+            self.card = None
+            set_text(self.message, str(error))
+        else:
+            self.form.load(self.card)
+            self.solver.options = list(self.card.solvers)
+            self._describe()
+        self.go.disabled = self.card is None
+
+    def _describe(self, *events) -> None:
+        set_text(self.case_text, f"First case: {time_label(self.card.times[self.form.case])}")
+
+    def _refresh(self) -> None:
+        job = self.job
+        running = job is not None and not job.over
+        self.go.disabled, self.stop.disabled = running or self.card is None, not running
+        self.look.visible = job is not None and job.status == "done"
+        self.progress.visible = running
+        if job is not None:
+            self.progress.value = int(100 * job.done / job.total) if job.total else 0
+            set_text(
+                self.message,
+                progress_text(job, self.session.library.queue.position(job), time.monotonic() - self._began),
+            )
+
+    def _take_members(self) -> None:
+        arrived = False
+        while self.job.arrived:
+            case, member, fields = self.job.arrived.pop(0)
+            arrived = arrived or case == 0
+            if case == 0:
+                self._fields[member] = fields
+        if arrived:
+            self._show_members()
+
+    def _show_members(self) -> None:
+        """The members of the first case drawn so far, in their places."""
+        if not self._fields:
+            return
+        channel = self.card.variables.index(self.state.variable) if self.state.variable in self.card.variables else 0
+        variable = describe(self.card.variables[channel])
+        if self.mosaic is None:
+            columns = int(np.clip(round(np.sqrt(self._request.members * 2.2)), 2, 12))
+            axes = [np.arange(n, dtype=float) for n in self.card.shape]
+            self.mosaic = Mosaic(axes[1], axes[0], self._request.members, columns=columns, on_choose=lambda k: None)
+            fit = f"calc((100vh - 420px) * {self.mosaic.figure.aspect_ratio:.3f})"
+            stamps = column(self.mosaic.figure, styles={"min-width": "0", "flex": "1 1 0", "max-width": fit})
+            self.stage.objects = [row(stamps, self.mosaic.bar_figure)]
+        blank = np.full(self.card.shape, np.nan, np.float32)
+        fields = np.stack(
+            [self._fields[k][channel] if k in self._fields else blank for k in range(self._request.members)]
+        )
+        names = [f"Seed {seed}" for seed in self._request.seeds]
+        self.mosaic.show(fields, names, Look(colour_limits(variable, fields), palette(variable.cmap), variable.units))
+
+
+def progress_text(job: Job, position: int, seconds: float) -> str:
+    """Where a job stands, in one sentence."""
+    if job.status == "waiting":
+        return f"Waiting: {position} draw{'s' * (position != 1)} before this one."
+    if job.status == "running":
+        share = job.done / job.total if job.total else 0.0
+        left = f", about {seconds / share - seconds:.0f} s left" if share > 0.02 else ""
+        return f"Drawing: {share:.0%} done{left}."
+    if job.status == "done":
+        return f"Done in {seconds:.0f} s; the result is in the list of runs."
+    return job.message

@@ -1,0 +1,69 @@
+"""What is on the screen as a file: PNG of the figure, CSV of the numbers at the place, NetCDF of the case."""
+
+from __future__ import annotations
+
+import tempfile
+from io import BytesIO, StringIO
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from apps.explorer.code import case_dataset, figure_of
+from apps.explorer.runs import Run
+from apps.explorer.state import ExplorerState
+from labkit.errors import LabError
+
+MAX_NETCDF_BYTES = 300 * 2**20
+
+
+def png(run: Run, state: ExplorerState) -> BytesIO:
+    """The tab as a figure at 150 dots an inch."""
+    buffer = BytesIO()
+    figure_of(run, state).savefig(buffer, format="png", dpi=150)
+    buffer.seek(0)
+    return buffer
+
+
+def place_table(run: Run, state: ExplorerState) -> pd.DataFrame:
+    """The chosen variable at the chosen place: one line for each time, a column for each source and member."""
+    place = run.place(state.point, state.box)
+    columns: dict[str, np.ndarray] = {"time": np.asarray(run.times)}
+    for source in ("truth", "interpolation", "regression"):
+        if run.has(source, state.variable):
+            columns[source] = run.series(source, state.variable, place, state.box_statistic)
+    for source in ("prediction", "oracle"):
+        if run.has(source, state.variable):
+            values = run.series(source, state.variable, place, state.box_statistic)
+            columns |= {f"{source}_{name}": values[k] for k, name in enumerate(run.member_names)}
+    return pd.DataFrame(columns)
+
+
+def csv(run: Run, state: ExplorerState) -> StringIO:
+    """`place_table` as text, with a first line that says what and where."""
+    variable = run.describe(state.variable)
+    x, y = (f"{v:g}" for v in state.point)
+    where = f"x {x} km, y {y} km" if state.box is None else f"{state.box_statistic} over box {state.box} km"
+    buffer = StringIO()
+    buffer.write(f"# {variable.name} [{variable.units}] at {where}\n")
+    place_table(run, state).to_csv(buffer, index=False)
+    buffer.seek(0)
+    return buffer
+
+
+def netcdf(run: Run, state: ExplorerState) -> BytesIO:
+    """The chosen time of the run as an output tree of its own; LabError where it would be too large to download."""
+    tree = case_dataset(run, state)
+    if tree.nbytes > MAX_NETCDF_BYTES:
+        found, expected = f"{tree.nbytes / 2**20:.0f} MiB", f"at most {MAX_NETCDF_BYTES / 2**20:.0f} MiB"
+        raise LabError("NetCDF of the case", found=found, expected=expected, todo="take it from the file itself")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "case.nc"
+        tree.to_netcdf(path)
+        return BytesIO(path.read_bytes())
+
+
+def file_name(run: Run, state: ExplorerState, ending: str) -> str:
+    """`run-variable-t3.png`, from the run's id and the variable's letters and digits only."""
+    safe = "".join(c if c.isalnum() or c in "-_" else "-" for c in f"{run.id}-{state.variable}-t{state.time}")
+    return f"{safe[:80]}.{ending}"

@@ -1,0 +1,102 @@
+"""What one server process shares among its sessions: the registry of runs, the arrays read so far, the draw queue."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from apps.explorer.models import CorrDiffModels, Models, is_run_folder, run_folders
+from apps.explorer.presets import Preset, find_presets
+from apps.explorer.queue import DrawQueue
+from apps.explorer.runs import FieldStore, Run
+from labkit.errors import DataError, LabError
+from labkit.plots.colours import plain
+from labkit.store.registry import Registry
+
+MAX_RESULTS = 64
+MAX_DRAWN = 32
+
+
+class Library:
+    """Runs by id, opened once and read-only; sessions ask it and never watch it, so none is kept alive by it."""
+
+    def __init__(self, registry: Registry, *, models: Models | None = None, queue: DrawQueue | None = None) -> None:
+        self.registry, self.store, self.queue = registry, FieldStore(), queue or DrawQueue()
+        self.models = models or CorrDiffModels([])
+        self._drawn: TemporaryDirectory | None = None
+        self._runs: dict[str, Run] = {}
+        self._presets: dict[str, list[Preset]] = {}
+        self._results: OrderedDict[Hashable, Future] = OrderedDict()
+        self._lock = threading.RLock()
+        self._workers = ThreadPoolExecutor(max_workers=1, thread_name_prefix="scores")
+
+    def options(self) -> dict[str, str]:
+        """Ids of the readable runs by unique label; files named by the user come before drawn and bundled runs."""
+        options: dict[str, str] = {}
+        for entry in sorted(self.registry, key=lambda entry: ("file", "drawn", "bundled").index(entry.kind)):
+            if not entry.error:
+                label = plain(entry.label, 60)
+                options[label if label not in options else f"{label} ({entry.id})"] = entry.id
+        if not options:
+            raise DataError(
+                "runs",
+                found="no readable output tree",
+                expected="at least one",
+                todo="name one after --args, or install a bundled run",
+            )
+        return options
+
+    def problems(self) -> list[str]:
+        """One plain sentence for each file that could not be read."""
+        return [plain(entry.error, 300) for entry in self.registry if entry.error]
+
+    def run(self, run_id: str) -> Run:
+        with self._lock:
+            if run_id not in self._runs:
+                tree = self.registry.open(run_id)
+                label = next(label for label, known in self.options().items() if known == run_id)
+                self._runs[run_id] = Run(run_id, label, tree, self.store)
+            return self._runs[run_id]
+
+    def presets(self, run_id: str) -> list[Preset]:
+        with self._lock:
+            if run_id not in self._presets:
+                self._presets[run_id] = find_presets(self.run(run_id))
+            return self._presets[run_id]
+
+    def compute(self, key: Hashable, work: Callable[[], object]) -> Future:
+        """The result of `work`, done once for a key on a thread of its own, so that no session waits for another's."""
+        with self._lock:
+            if key not in self._results:
+                self._results[key] = self._workers.submit(work)
+                while len(self._results) > MAX_RESULTS:
+                    self._results.popitem(last=False)
+            self._results.move_to_end(key)
+            return self._results[key]
+
+    def drawn_path(self, name: str) -> Path:
+        """Where a draw is written: a temporary folder of this server, gone when it ends. Refused when it holds many."""
+        with self._lock:
+            if self._drawn is None:
+                self._drawn = TemporaryDirectory(prefix="labkit-explorer-")
+            folder = Path(self._drawn.name)
+            held = len(list(folder.glob("*.nc")))
+        if held >= MAX_DRAWN:
+            found, todo = f"{held} results", "restart the explorer, or use `labkit sample` in a terminal"
+            raise LabError("drawn results on this server", found=found, expected=f"fewer than {MAX_DRAWN}", todo=todo)
+        return folder / name
+
+    def path(self, run_id: str) -> Path:
+        """Where the run lies; for "show code" and never from the browser."""
+        return self.registry[run_id].path
+
+
+def open_library(files: Sequence[str]) -> Library:
+    """The library of the trees and the folders of training runs named on the command line, and of what is bundled."""
+    named = [Path(file) for file in files]
+    folders = [path for path in named if is_run_folder(path)]
+    return Library(Registry([p for p in named if p not in folders]), models=CorrDiffModels(run_folders(folders)))

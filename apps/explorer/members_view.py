@@ -1,0 +1,137 @@
+"""Members: a postage stamp of each, on one colour scale; click one to choose it."""
+
+from __future__ import annotations
+
+import numpy as np
+import panel as pn
+from bokeh.events import Tap
+from bokeh.models import ColorBar, ColumnDataSource, LinearColorMapper, Range1d
+from bokeh.plotting import figure
+
+from apps.explorer import sentences
+from apps.explorer.maps_view import value_look
+from apps.explorer.runs import Run
+from apps.explorer.scale import Look, bar_figure, set_bar
+from apps.explorer.view import View, choice, column, html, row
+
+MAX_STAMP = 96
+
+
+class Mosaic:
+    """Pictures of one shape (y, x) in rows, drawn as a single image; `on_choose(k)` hears which was clicked."""
+
+    def __init__(self, x: np.ndarray, y: np.ndarray, n: int, *, columns: int, on_choose) -> None:
+        self.n, self.columns, self.rows = n, columns, -(-n // columns)
+        ny, nx = len(y), len(x)
+        self.stride = -(-max(ny, nx) // MAX_STAMP)
+        self.ny, self.nx = -(-ny // self.stride), -(-nx // self.stride)
+        self.flip = slice(None, None, 1 if y[-1] >= y[0] else -1)
+        self.gap = max(self.ny // 24, 2)
+        self.image = ColumnDataSource({"image": [], "x": [], "y": [], "dw": [], "dh": []})
+        self.labels = ColumnDataSource({"x": [], "y": [], "text": []})
+        self.frame = ColumnDataSource({"left": [], "right": [], "bottom": [], "top": [], "colour": []})
+        self.mapper = LinearColorMapper(palette=["#000000"], low=0, high=1, nan_color="rgba(0,0,0,0)")
+        self.bar = ColorBar(color_mapper=self.mapper, width=14, padding=4, bar_line_color=None)
+        self.bar_figure = bar_figure(self.bar)
+        self.figure = self._figure(on_choose)
+
+    def show(self, fields: np.ndarray, names: list[str], look: Look) -> None:
+        """Show `fields` (n, y, x), NaN where there is none yet."""
+        width, height = self._size()
+        canvas = np.full((height, width), np.nan, np.float32)
+        for k, field in enumerate(fields):
+            x, y = self.corner(k)
+            canvas[y : y + self.ny, x : x + self.nx] = field[self.flip][:: self.stride, :: self.stride]
+        set_bar(self.mapper, self.bar, look)
+        self.bar_figure.title.text = look.unit
+        self.image.data = {"image": [canvas], "x": [0], "y": [0], "dw": [width], "dh": [height]}
+        corners = [self.corner(k) for k in range(len(names))]
+        self.labels.data = {"x": [c[0] for c in corners], "y": [c[1] + self.ny for c in corners], "text": names}
+
+    def mark(self, marks: list[tuple[int, str]]) -> None:
+        """Frame the pictures (index, colour)."""
+        corners = [self.corner(k) for k, _ in marks]
+        self.frame.data = {
+            "left": [x for x, _ in corners],
+            "right": [x + self.nx for x, _ in corners],
+            "bottom": [y for _, y in corners],
+            "top": [y + self.ny for _, y in corners],
+            "colour": [colour for _, colour in marks],
+        }
+
+    def corner(self, k: int) -> tuple[int, int]:
+        """Lower left cell of picture k; the first is at the upper left."""
+        step_x, step_y = self.nx + self.gap, self.ny + self._head
+        return (k % self.columns) * step_x, (self.rows - 1 - k // self.columns) * step_y
+
+    def index(self, x: float, y: float) -> int | None:
+        """The picture at a place of the mosaic, None between them."""
+        hits = (k for k in range(self.n) if self._inside(self.corner(k), x, y))
+        return next(hits, None)
+
+    @property
+    def _head(self) -> int:
+        return self.gap + max(self.ny // 7, 6)
+
+    def _inside(self, corner: tuple[int, int], x: float, y: float) -> bool:
+        return corner[0] <= x < corner[0] + self.nx and corner[1] <= y < corner[1] + self.ny
+
+    def _size(self) -> tuple[int, int]:
+        return self.columns * (self.nx + self.gap) - self.gap, self.rows * (self.ny + self._head)
+
+    def _figure(self, on_choose) -> figure:
+        width, height = self._size()
+        plot = figure(
+            x_range=Range1d(0, width),
+            y_range=Range1d(0, height),
+            sizing_mode="scale_width",
+            aspect_ratio=width / height,
+            toolbar_location=None,
+            tools="",
+            min_border=2,
+        )
+        plot.axis.visible = plot.grid.visible = False
+        plot.outline_line_color = None
+        plot.image("image", x="x", y="y", dw="dw", dh="dh", source=self.image, color_mapper=self.mapper)
+        plot.text("x", "y", "text", source=self.labels, text_font_size="11px", text_color="#7d7d7d", y_offset=-1)
+        quad = {"left": "left", "right": "right", "bottom": "bottom", "top": "top", "source": self.frame}
+        plot.quad(fill_alpha=0, line_color="colour", line_width=3, **quad)
+        plot.on_event(Tap, lambda event: (k := self.index(event.x, event.y)) is not None and on_choose(k))
+        return plot
+
+
+class MembersView(View):
+    uses = ("variable", "time", "member", "scale", "stamps")
+
+    def build(self, run: Run) -> pn.viewable.Viewable:
+        self.extra = [s for s in ("truth", "mean") if any(run.has(s, v) for v in run.variables)]
+        self.total = run.n_members + len(self.extra)
+        columns = int(np.clip(round(np.sqrt(self.total * 1.9)), 3, 12))
+        self.mosaic = Mosaic(run.x, run.y, self.total, columns=columns, on_choose=self._choose)
+        whose = (
+            {"Model": "prediction", "Oracle": "oracle"} if "oracle" in run.tree.children else {"Model": "prediction"}
+        )
+        controls = row(
+            choice(self.state.param.stamps, whose, "Members of", visible=len(whose) > 1),
+            html("Play through the members with the player on the left.", faint=True, margin=(12, 8)),
+        )
+        fit = f"calc((100vh - 260px) * {self.mosaic.figure.aspect_ratio:.3f})"
+        stamps = column(self.mosaic.figure, styles={"min-width": "0", "flex": "1 1 0", "max-width": fit})
+        return column(controls, row(stamps, self.mosaic.bar_figure))
+
+    def draw(self, run: Run) -> None:
+        state = self.state
+        source = state.stamps if run.has(state.stamps, state.variable) else "prediction"
+        members = run.members(state.variable, state.time, source=source)
+        first = [run.field(s, state.variable, state.time) for s in self.extra]
+        names = [sentences.source_label(run, s, 0) for s in self.extra]
+        names += [sentences.source_label(run, source, k) for k in range(run.n_members)]
+        self.mosaic.show(np.concatenate([np.stack(first), members]), names, value_look(run, state))
+        self.mosaic.mark([(0, "#e8590c"), (len(self.extra) + state.member, "#d6006c")])
+
+    def sentence(self, run: Run) -> str:
+        return sentences.members_sentence(run, self.state)
+
+    def _choose(self, k: int) -> None:
+        if k >= len(self.extra):
+            self.state.member = k - len(self.extra)

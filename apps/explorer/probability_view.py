@@ -1,0 +1,95 @@
+"""Probability: spread, error of the mean, a percentile and the probability of exceeding a threshold, as maps."""
+
+from __future__ import annotations
+
+import panel as pn
+import panel_material_ui as pmui
+
+from apps.explorer import sentences
+from apps.explorer.maps import MapGrid
+from apps.explorer.maps_view import map_row, value_look
+from apps.explorer.runs import Run
+from apps.explorer.scale import Look
+from apps.explorer.state import ExplorerState
+from apps.explorer.view import View, column, row
+from labkit.plots.colours import (
+    DIFFERENCES,
+    PROBABILITIES,
+    SPREAD,
+    colour_limits,
+    difference_limits,
+    nice_step,
+    palette,
+)
+from labkit.plots.figures import probability_fields
+from labkit.variables import Variable
+
+MAPS = {
+    "spread": "Spread",
+    "error": "Error of the mean",
+    "percentile": "Percentile",
+    "exceed": "Probability of exceeding",
+}
+
+
+class ProbabilityView(View):
+    uses = ("variable", "time", "threshold", "percentile", "scale", "point", "box", "lines")
+
+    def build(self, run: Run) -> pn.viewable.Viewable:
+        self.grid = MapGrid(run, MAPS, columns=2, scales="own", on_tap=self.state.select_point)
+        self.threshold = pmui.FloatSlider(label="Threshold", size="small", width=300, margin=(8, 16))
+        self.threshold.param.watch(lambda event: self.state.param.update(threshold=float(event.new)), "value_throttled")
+        percentile = pmui.IntSlider.from_param(
+            self.state.param.percentile, label="Percentile", description="", size="small", width=300, margin=(8, 16)
+        )
+        return column(row(self.threshold, percentile), map_row(self.grid, rows=2))
+
+    def draw(self, run: Run) -> None:
+        state, variable = self.state, run.describe(self.state.variable)
+        self._fit_slider(variable)
+        members = run.members(state.variable, state.time)
+        truth = run.field("truth", state.variable, state.time)
+        fields = probability_fields(members, truth, threshold=state.threshold, percentile=state.percentile)
+        looks = {
+            "spread": Look(colour_limits(_amount(variable), fields["spread"]), palette(SPREAD), variable.units),
+            "error": Look(difference_limits(fields["error"]), palette(DIFFERENCES), variable.units),
+            "percentile": value_look(run, state),
+            "exceed": Look((0.0, 100.0), palette(PROBABILITIES), "%"),
+        }
+        token = (state.variable, state.time, state.threshold, state.percentile)
+        self.grid.update({key: (token, field) for key, field in fields.items()}, looks)
+        self.grid.set_place(state.point, state.box)
+        self.grid.set_lines(state.lines)
+        for key, title in _titles(variable, state).items():
+            self.grid.set_title(key, title)
+
+    def sentence(self, run: Run) -> str:
+        return sentences.probability_sentence(run, self.state)
+
+    def _fit_slider(self, variable: Variable) -> None:
+        low, high = self.state.param.threshold.bounds
+        step = nice_step((high - low) / 200)
+        label = f"Threshold [{variable.units}]"
+        self.threshold.param.update(start=low, end=high, step=step, value=self.state.threshold, label=label)
+
+
+def _titles(variable: Variable, state: ExplorerState) -> dict[str, str]:
+    return {
+        "spread": f"Spread (standard deviation) [{variable.units}]",
+        "error": f"Mean minus truth [{variable.units}]",
+        "percentile": f"{ordinal(state.percentile)} percentile [{variable.units}]",
+        "exceed": f"Probability of more than {state.threshold:g} {variable.units} [%]",
+    }
+
+
+def ordinal(n: int) -> str:
+    """1st, 2nd, 3rd, 4th, 11th ..."""
+    ending = "th" if 10 <= n % 100 <= 20 else {1: "st", 2: "nd", 3: "rd"}.get(n % 10, "th")
+    return f"{n}{ending}"
+
+
+def _amount(variable: Variable) -> Variable:
+    """The same unit, as something that is never negative."""
+    return Variable(
+        variable.name, variable.long_name, variable.units, limits=(0.0, variable.error_limit), non_negative=True
+    )

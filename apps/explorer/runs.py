@@ -1,0 +1,181 @@
+"""Runs as the views read them: a field, an ensemble, a series at a time, from a bounded store shared by sessions."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from functools import cached_property
+
+import numpy as np
+import xarray as xr
+
+from labkit.plots import selection
+from labkit.plots.colours import colour_limits, describe
+from labkit.plots.geography import coast_lines, graticule
+from labkit.variables import Variable, canonical, lookup
+
+WHOLE_VARIABLE_BYTES = 48 * 2**20
+SINGLE = ("interpolation", "regression", "truth")
+ENSEMBLES = ("prediction", "oracle")
+
+
+class FieldStore:
+    """Read-only arrays by key, the least recently used given up beyond `max_bytes`; each is read once, whoever asks."""
+
+    def __init__(self, max_bytes: int = 768 * 2**20) -> None:
+        self.max_bytes, self._bytes = max_bytes, 0
+        self._arrays: OrderedDict[Hashable, np.ndarray] = OrderedDict()
+        self._lock = threading.RLock()
+
+    def get(self, key: Hashable, read: Callable[[], np.ndarray]) -> np.ndarray:
+        with self._lock:
+            if key in self._arrays:
+                self._arrays.move_to_end(key)
+                return self._arrays[key]
+            array = np.asarray(read())
+            array.flags.writeable = False
+            self._arrays[key] = array
+            self._bytes += array.nbytes
+            while self._bytes > self.max_bytes and len(self._arrays) > 1:
+                self._bytes -= self._arrays.popitem(last=False)[1].nbytes
+            return array
+
+    @property
+    def nbytes(self) -> int:
+        return self._bytes
+
+
+class Run:
+    """One opened output tree. Sources are "interpolation", "regression", "mean", "prediction", "truth", "oracle".
+
+    Arrays are float32 in native units and must not be written to.
+    """
+
+    def __init__(self, run_id: str, label: str, tree: xr.DataTree, store: FieldStore) -> None:
+        self.id, self.label, self.tree, self._store = run_id, label, tree, store
+        self.x, self.y = (np.asarray(tree[axis].values, float) for axis in ("x", "y"))
+        self.lat, self.lon = tree["lat"].values, tree["lon"].values
+        self.times = np.atleast_1d(tree["time"].values)
+        self.member_names = [str(m) for m in tree["prediction"]["ensemble"].values]
+        self.variables = _variables(tree)
+
+    @property
+    def n_members(self) -> int:
+        return len(self.member_names)
+
+    @property
+    def spacing(self) -> tuple[float, float]:
+        """Grid spacing (dx, dy) in km."""
+        return tuple(float(np.abs(np.diff(axis)).mean()) if axis.size > 1 else 1.0 for axis in (self.x, self.y))
+
+    @property
+    def extent(self) -> tuple[float, float, float, float]:
+        """West, south, east and north edges of the grid in km."""
+        dx, dy = self.spacing
+        west, south = self.x.min() - dx / 2, self.y.min() - dy / 2
+        return float(west), float(south), float(self.x.max() + dx / 2), float(self.y.max() + dy / 2)
+
+    @cached_property
+    def coast(self) -> list[np.ndarray]:
+        return coast_lines(self.tree)
+
+    @cached_property
+    def graticule(self) -> list[tuple[str, np.ndarray]]:
+        return graticule(self.x, self.y, self.lat, self.lon)
+
+    def has(self, source: str, variable: str) -> bool:
+        group = "prediction" if source == "mean" else source
+        return group in self.tree.children and all(v in self.tree[group].data_vars for v in self._parts(variable))
+
+    def sources(self, variable: str) -> list[str]:
+        """The sources that this run has for `variable`, in the order of the maps."""
+        order = ("interpolation", "regression", "mean", "prediction", "truth", "oracle")
+        return [source for source in order if self.has(source, variable)]
+
+    def describe(self, variable: str) -> Variable:
+        if variable == "wind_speed":
+            return lookup("wind_speed")
+        return describe(variable, dict(self.tree["prediction"][variable].attrs))
+
+    def field(self, source: str, variable: str, time: int, member: int = 0) -> np.ndarray:
+        """(y, x); the ensemble mean for "mean", member `member` of the ensembles."""
+        if source == "mean":
+            key = (self.id, "mean", variable, time)
+            return self._store.get(key, lambda: self.members(variable, time).mean(axis=0))
+        if source in ENSEMBLES:
+            return self.members(variable, time, source=source)[member]
+        return self._read(source, variable, time)
+
+    def members(self, variable: str, time: int, *, source: str = "prediction") -> np.ndarray:
+        """(member, y, x) at one time."""
+        return self._read(source, variable, time)
+
+    def series(self, source: str, variable: str, place: tuple[slice, slice], statistic: str) -> np.ndarray:
+        """(time,) or (member, time): mean, maximum or minimum over the cells of `place` (y slice, x slice)."""
+        reduce = {"mean": np.nanmean, "maximum": np.nanmax, "minimum": np.nanmin}[statistic]
+        if source == "mean":
+            return self.series("prediction", variable, place, statistic).mean(axis=0)
+        steps = [self._read(source, variable, t)[..., place[0], place[1]] for t in range(len(self.times))]
+        with np.errstate(all="ignore"):
+            return np.stack([_quiet(reduce, step) for step in steps], axis=-1)
+
+    def place(self, point: tuple[float, float], box: tuple[float, ...] | None = None) -> tuple[slice, slice]:
+        """The cells (y slice, x slice) of the box, or the one nearest to the point."""
+        return selection.cells(self.x, self.y, point, box)
+
+    def full_tree(self) -> xr.DataTree:
+        """The tree with wind speed added, lazily, to every group that has its components."""
+        if self.variables[0] != "wind_speed" or "wind_speed" in self.tree["truth"].data_vars:
+            return self.tree
+        nodes = {"/": self.tree.to_dataset(inherit=False)}
+        for name in self.tree.children:
+            dataset = self.tree[name].to_dataset(inherit=False)
+            if name != "input" and self.has(name, "wind_speed"):
+                dataset = dataset.assign(wind_speed=selection.field(self.tree, name, "wind_speed"))
+            nodes[f"/{name}"] = dataset
+        return xr.DataTree.from_dict(nodes)
+
+    def limits(self, variable: str, time: int | None = None) -> tuple[float, float]:
+        """Colour limits of truth and members, over the run (up to eight of its times) or at one time."""
+        times = np.unique(np.linspace(0, len(self.times) - 1, 8).astype(int)) if time is None else [time]
+        key = (self.id, "limits", variable, time)
+        return tuple(float(v) for v in self._store.get(key, lambda: np.array(self._limits(variable, times))))
+
+    def _limits(self, variable: str, times) -> tuple[float, float]:
+        fields = [self._read("truth", variable, int(t)) for t in times]
+        fields += [self.members(variable, int(t))[::4] for t in times]
+        return colour_limits(self.describe(variable), fields)
+
+    def _parts(self, variable: str) -> tuple[str, ...]:
+        names = {canonical(str(v)): str(v) for v in self.tree["prediction"].data_vars}
+        return (names["u10"], names["v10"]) if variable == "wind_speed" and "u10" in names else (variable,)
+
+    def _read(self, group: str, variable: str, time: int) -> np.ndarray:
+        parts = self._parts(variable)
+        if len(parts) == 2:
+            return self._store.get(
+                (self.id, group, variable, time), lambda: np.hypot(*(self._read(group, part, time) for part in parts))
+            )
+        array = self.tree[group][variable]
+        if array.nbytes <= WHOLE_VARIABLE_BYTES:
+            whole = self._store.get((self.id, group, variable), lambda: _values(array))
+            return whole[..., time, :, :]
+        return self._store.get((self.id, group, variable, time), lambda: _values(array.isel(time=time)))
+
+
+def _values(array: xr.DataArray) -> np.ndarray:
+    return np.array(array.values, np.float32)
+
+
+def _quiet(reduce: Callable, cells: np.ndarray) -> np.ndarray:
+    """`reduce` over the last two axes, NaN (and no warning) where every cell is missing."""
+    missing = np.isnan(cells).all(axis=(-2, -1))
+    return np.where(missing, np.nan, reduce(np.where(missing[..., None, None], 0, cells), axis=(-2, -1)))
+
+
+def _variables(tree: xr.DataTree) -> list[str]:
+    """Variables of truth and prediction, wind speed first where both components are there."""
+    names = [str(v) for v in tree["prediction"].data_vars if v in tree["truth"].data_vars]
+    known = {canonical(name) for name in names}
+    return (["wind_speed"] if {"u10", "v10"} <= known and "wind_speed" not in known else []) + names

@@ -1,0 +1,88 @@
+"""What a person has chosen: bounded parameters without any user interface, so that a URL cannot set nonsense."""
+
+from __future__ import annotations
+
+import math
+
+import param
+
+TABS = ("maps", "members", "probability", "point", "calibration", "draw", "about")
+URL_NAMES = {
+    "run": "run",
+    "variable": "var",
+    "time": "t",
+    "member": "m",
+    "tab": "tab",
+    "show": "show",
+    "scale": "scale",
+    "threshold": "thr",
+    "percentile": "pct",
+    "point": "xy",
+    "box": "box",
+    "box_statistic": "stat",
+    "scope": "scope",
+    "stamps": "of",
+}
+
+
+class ExplorerState(param.Parameterized):
+    """One session's selection. `load` fits the bounds to a run; every later value is checked against them."""
+
+    run = param.Selector(objects=[""], doc="Run on the screen, by its id in the registry.")
+    variable = param.Selector(objects=[""], doc="Variable, by its name in the file.")
+    time = param.Integer(0, bounds=(0, 0), doc="Position in time.")
+    member = param.Integer(0, bounds=(0, 0), doc="Member of the ensemble.")
+    tab = param.Selector(default="maps", objects=list(TABS))
+    show = param.Selector(default="values", objects=["values", "difference"], doc="Values, or minus the truth.")
+    scale = param.Selector(default="run", objects=["run", "case", "standard"], doc="What the colours are fitted to.")
+    threshold = param.Number(0.0, bounds=(None, None), doc="P(exceed) threshold, in the variable's unit.")
+    percentile = param.Integer(90, bounds=(1, 99))
+    point = param.NumericTuple(default=(0.0, 0.0), length=2, doc="x, y in km.")
+    box = param.NumericTuple(default=None, length=4, allow_None=True, doc="West, south, east, north edges in km.")
+    box_statistic = param.Selector(default="mean", objects=["mean", "maximum", "minimum"])
+    scope = param.Selector(default="run", objects=["run", "case"], doc="Times that the calibration is made of.")
+    stamps = param.Selector(default="prediction", objects=["prediction", "oracle"], doc="Whose members are shown.")
+    lines = param.Boolean(True, doc="Draw coast and graticule.")
+    arrows = param.Boolean(False, doc="Draw wind arrows.")
+
+    extent = param.NumericTuple(default=(0.0, 0.0, 0.0, 0.0), length=4, precedence=-1, doc="Edges of the grid in km.")
+
+    def load(self, *, variables: list[str], n_times: int, n_members: int, extent: tuple[float, ...]) -> None:
+        """Fit the bounds to a run; a choice that it has too is kept, any other falls back to the first."""
+        self.param.variable.objects = list(variables)
+        self.param.time.bounds = (0, n_times - 1)
+        self.param.member.bounds = (0, n_members - 1)
+        x, y = self.point
+        inside = extent[0] <= x <= extent[2] and extent[1] <= y <= extent[3]
+        centre = ((extent[0] + extent[2]) / 2, (extent[1] + extent[3]) / 2)
+        self.param.update(
+            variable=self.variable if self.variable in variables else variables[0],
+            time=min(self.time, n_times - 1),
+            member=min(self.member, n_members - 1),
+            point=self.point if inside and self.extent != (0, 0, 0, 0) else centre,
+            box=None,
+            extent=tuple(extent),
+        )
+
+    def set_threshold_bounds(self, low: float, high: float, value: float) -> None:
+        """New bounds for the threshold; the value stays where it is inside them."""
+        keep = low <= self.threshold <= high and self.param.threshold.bounds != (None, None)
+        self.param.threshold.bounds = (None, None)
+        self.threshold = self.threshold if keep else value
+        self.param.threshold.bounds = (low, high)
+
+    def select_point(self, x: float, y: float) -> None:
+        """The place that was clicked; one outside the grid is brought to its edge, and a box is given up."""
+        west, south, east, north = self.extent
+        self.param.update(point=(_clamp(x, west, east), _clamp(y, south, north)), box=None)
+
+    def select_box(self, x0: float, y0: float, x1: float, y1: float) -> None:
+        """The box that was dragged, in any order of its corners."""
+        west, south, east, north = self.extent
+        xs, ys = sorted(_clamp(v, west, east) for v in (x0, x1)), sorted(_clamp(v, south, north) for v in (y0, y1))
+        if xs[0] < xs[1] and ys[0] < ys[1]:
+            self.box = (xs[0], ys[0], xs[1], ys[1])
+
+
+def _clamp(value: float, low: float, high: float) -> float:
+    return round(min(max(float(value), low), high), 3) if math.isfinite(value) else low

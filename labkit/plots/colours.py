@@ -1,0 +1,108 @@
+"""Colours, colour limits and names of sources: the same ones in notebooks and in the apps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import colorcet
+import matplotlib
+import numpy as np
+from matplotlib.colors import ListedColormap, to_hex
+
+from labkit.variables import REGISTRY, Variable, canonical, lookup
+
+# Okabe and Ito's colours in shades that are legible on white and on dark grey alike.
+SOURCE_COLOURS = {
+    "truth": "#e8590c",
+    "prediction": "#2f8fd8",
+    "mean": "#2f8fd8",
+    "oracle": "#c45fa0",
+    "regression": "#0f9d7a",
+    "interpolation": "#8c8c8c",
+}
+
+SOURCE_LABELS = {
+    "interpolation": "Coarse input",
+    "regression": "Regression",
+    "mean": "Ensemble mean",
+    "prediction": "Model",
+    "truth": "Truth",
+    "oracle": "Oracle",
+}
+
+DIFFERENCES = "CET_D1A"
+PROBABILITIES = "CET_L18"
+SPREAD = "CET_L8"
+
+
+def palette(name: str, n: int = 256) -> list[str]:
+    """`n` hexadecimal colours of a colorcet or matplotlib colour map."""
+    if name in colorcet.palette:
+        colours = colorcet.palette[name]
+        return [colours[i] for i in np.linspace(0, len(colours) - 1, n).round().astype(int)]
+    return [to_hex(colour) for colour in matplotlib.colormaps[name](np.linspace(0, 1, n))]
+
+
+def colour_map(name: str) -> ListedColormap:
+    """The same colours as a matplotlib colour map; cells without data stay transparent."""
+    return ListedColormap(palette(name), name=name).with_extremes(bad=(0, 0, 0, 0))
+
+
+def is_signed(variable: Variable) -> bool:
+    """Whether zero is the middle of the variable's colour scale."""
+    low, high = variable.limits
+    return low == -high
+
+
+def colour_limits(variable: Variable, values: np.ndarray | Sequence[np.ndarray]) -> tuple[float, float]:
+    """Round colour limits that hold all but the outer 0.1 % of `values`.
+
+    Signed variables get limits symmetric about zero; variables that are never negative start at zero.
+    Falls back on the registry's limits where nothing is finite.
+    """
+    values = np.concatenate([np.ravel(v) for v in values]) if isinstance(values, (list, tuple)) else np.ravel(values)
+    values = values[np.isfinite(values)]
+    if not values.size:
+        return variable.limits
+    low, high = (float(v) for v in np.quantile(values, [0.001, 0.999]))
+    if is_signed(variable):
+        return symmetric(max(abs(low), abs(high)))
+    step = nice_step((high - low) / 6)
+    low = 0.0 if variable.non_negative else np.floor(low / step) * step
+    return float(low), float(max(np.ceil(high / step) * step, low + step))
+
+
+def difference_limits(values: np.ndarray) -> tuple[float, float]:
+    """Round limits symmetric about zero that hold 99.5 % of the differences."""
+    values = np.abs(values[np.isfinite(values)])
+    return symmetric(float(np.quantile(values, 0.995)) if values.size else 1.0)
+
+
+def symmetric(half_width: float) -> tuple[float, float]:
+    step = nice_step(max(half_width, 1e-12) / 4)
+    top = float(np.ceil(max(half_width, step) / step) * step)
+    return -top, top
+
+
+def nice_step(step: float) -> float:
+    """The smallest of 1, 2, 2.5, 5 times a power of ten that is not below `step`."""
+    if not np.isfinite(step) or step <= 0:
+        return 1.0
+    power = 10.0 ** np.floor(np.log10(step))
+    return float(next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= step * (1 - 1e-9)))
+
+
+def plain(text: object, limit: int = 80) -> str:
+    """`text` from a file made harmless and short: no mark-up, no mathematics, no control characters."""
+    kept = "".join(c for c in str(text) if c.isprintable() and c not in "<>&$`\\\"'")
+    return kept if len(kept) <= limit else kept[: limit - 1] + "…"
+
+
+def describe(name: str, attrs: dict | None = None) -> Variable:
+    """The registry's variable for `name`; an unknown one takes long name and unit from `attrs`, as plain text."""
+    attrs = attrs or {}
+    if canonical(name) in REGISTRY:
+        return lookup(name)
+    unknown = lookup(plain(name, 40), units=plain(attrs.get("units", ""), 20))
+    return replace(unknown, long_name=plain(attrs.get("long_name", name), 60).replace("_", " "))

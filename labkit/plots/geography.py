@@ -1,0 +1,100 @@
+"""Coast and graticule as lines in the model's own x, y (km): no map projection and no download at run time."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+
+import contourpy
+import numpy as np
+import xarray as xr
+
+from labkit.plots.colours import nice_step
+from labkit.variables import canonical
+
+Lines = list[np.ndarray]
+
+
+def contour(x: np.ndarray, y: np.ndarray, field: np.ndarray, level: float) -> Lines:
+    """Lines (point, 2) in x, y along which `field` (y, x) has the value `level`."""
+    return contourpy.contour_generator(x, y, np.asarray(field, float)).lines(level)
+
+
+def coast_lines(tree: xr.DataTree) -> Lines:
+    """The coast on a tree's grid: from its land mask, else its orography, else Natural Earth 1:50m; may be empty."""
+    x, y = (np.asarray(tree[axis].values, float) for axis in ("x", "y"))
+    fixed = {canonical(str(name)): name for name in tree["input"].data_vars} if "input" in tree.children else {}
+    for name, level in (("land_mask", 0.5), ("orography", 1.0)):
+        if name in fixed:
+            field = tree["input"][fixed[name]]
+            field = field.isel(time=0) if "time" in field.dims else field
+            if field.dims == ("y", "x") and 0 < np.mean(field.values > level) < 1:
+                return contour(x, y, field.values, level)
+    return project(natural_earth(), x, y, tree["lat"].values, tree["lon"].values)
+
+
+@cache
+def natural_earth() -> Lines:
+    """The world's coast as lines (point, 2) of lon, lat in degrees; Natural Earth 1:50m, public domain."""
+    with (files("labkit") / "assets" / "coast_50m.npz").open("rb") as file:
+        stored = np.load(file, allow_pickle=False)
+        points, ends = stored["points"].astype(float) / 180, stored["ends"]
+    return np.split(points, ends[:-1])
+
+
+def project(lines: Lines, x: np.ndarray, y: np.ndarray, lat: np.ndarray, lon: np.ndarray) -> Lines:
+    """Lines of lon, lat as lines in the x, y of a grid with known lat, lon (y, x), by a cubic fit of the map.
+
+    The part within a tenth of the grid's width is kept. Grids without lat, lon, across the date line or around a
+    pole get no line.
+    """
+    if not np.isfinite(lat).all() or np.ptp(lon) > 180 or np.abs(lat).max() > 88:
+        return []
+    margin = 0.1 * max(np.ptp(lat), np.ptp(lon)) + 0.1
+    box = (lon.min() - margin, lon.max() + margin, lat.min() - margin, lat.max() + margin)
+    inside = [piece for line in lines for piece in _clip(line, box)]
+    if not inside:
+        return []
+    to_xy = _fit(x, y, lat, lon)
+    return [to_xy(piece) for piece in inside]
+
+
+def graticule(x: np.ndarray, y: np.ndarray, lat: np.ndarray, lon: np.ndarray) -> list[tuple[str, np.ndarray]]:
+    """Meridians and parallels at round degrees as (label, line (point, 2) in x, y); empty without lat, lon."""
+    if not np.isfinite(lat).all() or np.ptp(lon) > 180:
+        return []
+    step = max(nice_step(np.ptp(lat) / 3), 0.01)
+    lines = []
+    for field, (positive, negative) in ((lat, "NS"), (lon, "EW")):
+        for level in np.arange(np.ceil(field.min() / step), np.floor(field.max() / step) + 1) * step:
+            name = f"{abs(level):g}°{positive if level >= 0 else negative}"
+            lines += [(name, line) for line in contour(x, y, field, level) if len(line) > 1]
+    return lines
+
+
+def _clip(line: np.ndarray, box: tuple[float, float, float, float]) -> Lines:
+    west, east, south, north = box
+    lon, lat = line.T
+    keep = (lon >= west) & (lon <= east) & (lat >= south) & (lat <= north)
+    breaks = np.flatnonzero(np.diff(keep.astype(int))) + 1
+    return [
+        part
+        for part, kept in zip(np.split(line, breaks), np.split(keep, breaks), strict=True)
+        if kept[0] and len(part) > 1
+    ]
+
+
+def _fit(x: np.ndarray, y: np.ndarray, lat: np.ndarray, lon: np.ndarray):
+    """Least-squares cubic from (lon, lat) to (x, y): exact to well below a cell for the usual projections."""
+    rows, columns = (np.unique(np.linspace(0, n - 1, 24).astype(int)) for n in lat.shape)
+    pick = np.ix_(rows, columns)
+    centre, half = (lon.mean(), lat.mean()), (np.ptp(lon) / 2 or 1, np.ptp(lat) / 2 or 1)
+
+    def basis(points: np.ndarray) -> np.ndarray:
+        u, v = ((points[:, i] - centre[i]) / half[i] for i in (0, 1))
+        return np.stack([u**i * v**j for i in range(4) for j in range(4 - i)], axis=1)
+
+    points = np.stack([lon[pick].ravel(), lat[pick].ravel()], axis=1)
+    xx, yy = np.meshgrid(x[columns], y[rows])
+    weights, *_ = np.linalg.lstsq(basis(points), np.stack([xx.ravel(), yy.ravel()], axis=1), rcond=None)
+    return lambda line: basis(line) @ weights
