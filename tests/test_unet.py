@@ -6,7 +6,7 @@ from torch.nn import functional
 
 from labkit.errors import ConfigError, DataError
 from labkit.models.embeddings import GridEmbedding, sinusoidal_grid
-from labkit.models.layers import SelfAttention, downsample, upsample
+from labkit.models.layers import ResidualBlock, SelfAttention, downsample, upsample
 from labkit.models.normalise import GroupNormSiLU
 from labkit.models.unet import UNet, flops, parameter_count
 
@@ -167,6 +167,24 @@ def test_resampling_repeats_and_averages():
     x = torch.randn(2, 3, 4, 6)
     torch.testing.assert_close(upsample(x), x.repeat_interleave(2, 2).repeat_interleave(2, 3))
     torch.testing.assert_close(downsample(upsample(x)), x)
+
+
+@pytest.mark.parametrize("resample", ["none", "down", "up"])
+def test_residual_block_is_what_ddpmpp_writes(resample):
+    """Written out plainly: each branch resampled first, then convolved."""
+    torch.manual_seed(0)
+    block, x, embedding = (
+        ResidualBlock(8, 12, emb_channels=5, resample=resample),
+        torch.randn(2, 8, 4, 6),
+        torch.randn(2, 5),
+    )
+    torch.nn.init.normal_(block.conv1.weight, std=0.1)
+    with torch.no_grad():
+        change = {"none": lambda x: x, "down": downsample, "up": upsample}[resample]
+        y = block.conv0(change(functional.silu(functional.group_norm(x, 2, eps=1e-6))))
+        y = functional.group_norm(y + block.embed(embedding)[:, :, None, None], 3, eps=1e-6)
+        expected = (block.conv1(functional.silu(y)) + block.skip(change(x))) * 0.5**0.5
+        torch.testing.assert_close(block(x, embedding), expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("activate", [True, False])
