@@ -106,3 +106,29 @@ class SelfAttention(nn.Module):
         y = functional.scaled_dot_product_attention(*qkv.chunk(3, dim=-1))  # (B, 1, H*W, C)
         y = y.reshape(batch, height, width, channels).permute(0, 3, 1, 2)
         return add_scaled(self.project, y, x)
+
+
+class FineHead(nn.Module):
+    """Two convolutions at full resolution that put a coarse network's features and its input pixels together.
+
+    The noise features scale and shift what lies between them, so that how much fine detail is kept can follow the
+    noise level.
+    """
+
+    def __init__(self, channels: int, in_channels: int, out_channels: int, emb_channels: int) -> None:
+        super().__init__()
+        self.mix = conv(channels + in_channels, channels, 3)
+        self.embed = nn.Linear(emb_channels, 2 * channels) if emb_channels else None
+        self.exit = conv(channels, out_channels, 3, gain=1e-5)
+        if self.embed is not None:
+            nn.init.xavier_uniform_(self.embed.weight)
+            nn.init.zeros_(self.embed.bias)
+
+    def forward(self, features: Tensor, seen: Tensor, embedding: Tensor | None = None) -> Tensor:
+        """(B, channels, H, W) and (B, in_channels, H, W) -> (B, out_channels, H, W)."""
+        x = torch.cat([features, seen.to(features.dtype)], dim=1)
+        x = self.mix(x.contiguous(memory_format=torch.channels_last))
+        if self.embed is not None:
+            scale, shift = self.embed(embedding)[:, :, None, None].to(x.dtype).chunk(2, dim=1)
+            x = torch.addcmul(shift, x, 1 + scale)
+        return self.exit(functional.silu(x))

@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from labkit.errors import ConfigError, DataError
 from labkit.models.embeddings import GridEmbedding, GridKind, NoiseEmbedding, NoiseKind
-from labkit.models.layers import ResidualBlock, conv
+from labkit.models.layers import FineHead, ResidualBlock, conv
 from labkit.models.normalise import GroupNormSiLU
 
 
@@ -20,7 +20,8 @@ class UNet(nn.Module):
 
     `shape` is the grid that the network sees, `grid_shape` the whole grid of which it may be a patch.
     `attn_resolutions` names the levels with attention by the shorter side of their grid (None: the coarsest).
-    `patch_embed` folds that many pixels squared into channels at the door, which makes a network cheap on a CPU.
+    `patch_embed` folds that many pixels squared into channels at the door, which makes a network cheap on a CPU; a head
+    of `head_channels` then sees the input again pixel by pixel, without which fine noise is hard to tell from signal.
     `noise_embedding="none"` is for regression; a network for diffusion must hear its noise level.
     """
 
@@ -40,6 +41,7 @@ class UNet(nn.Module):
         grid_channels: int = 4,
         noise_embedding: NoiseKind = "positional",
         patch_embed: int = 1,
+        head_channels: int = 0,
         grid_shape: tuple[int, int] | None = None,
     ) -> None:
         super().__init__()
@@ -60,14 +62,18 @@ class UNet(nn.Module):
         )
         self.decoder = _decoder(skips, widths, num_blocks, attended, block)
         self.norm = GroupNormSiLU(widths[0])
-        self.exit = conv(widths[0], out_channels * patch_embed**2, 3, gain=1e-5)
+        seen = in_channels + self.grid.channels
+        self.head = FineHead(head_channels, seen, out_channels, emb_channels) if head_channels else None
+        folded = (head_channels or out_channels) * patch_embed**2
+        self.exit = conv(widths[0], folded, 3, gain=1.0 if head_channels else 1e-5)
         self.to(memory_format=torch.channels_last)  # the layout in which CPU and GPU convolve fastest
 
     def forward(self, x: Tensor, noise: Tensor | None = None, *, position: Tensor | None = None) -> Tensor:
         """`noise` (B,) is the label, such as ln(sigma)/4; `position` (B, 2) holds each patch's corner (y0, x0)."""
         self._check_input(x, noise)
         grid = self.grid(x.shape[0], x.shape[-2:], position)
-        x = functional.pixel_unshuffle(torch.cat([x, grid.to(x.dtype)], dim=1), self.patch_embed)
+        seen = torch.cat([x, grid.to(x.dtype)], dim=1)
+        x = functional.pixel_unshuffle(seen, self.patch_embed)
         x = self.door(x.contiguous(memory_format=torch.channels_last))
         embedding = None if self.noise is None else self.noise(noise)
         skips = [x]
@@ -78,8 +84,8 @@ class UNet(nn.Module):
             x = block(x, embedding)
         for block in self.decoder:
             x = block(x if block.resample == "up" else torch.cat([x, skips.pop()], dim=1), embedding)
-        x = self.exit(self.norm(x))
-        return functional.pixel_shuffle(x, self.patch_embed)
+        x = functional.pixel_shuffle(self.exit(self.norm(x)), self.patch_embed)
+        return x if self.head is None else self.head(x, seen, embedding)
 
     def _check_shape(self, shape: tuple[int, int]) -> None:
         if any(side % self.multiple or side < self.multiple for side in shape):

@@ -34,6 +34,7 @@ class NetworkConfig(Strict):
     grid_embedding: Literal["sinusoidal", "learnable", "none"] = "sinusoidal"
     grid_channels: int = Field(4, ge=0)
     patch_embed: Positive = 1
+    head_channels: int = Field(0, ge=0)
 
 
 class StageConfig(Strict):
