@@ -6,7 +6,7 @@ from torch.nn import functional
 
 from labkit.errors import ConfigError, DataError
 from labkit.models.embeddings import GridEmbedding, sinusoidal_grid
-from labkit.models.layers import ResidualBlock, SelfAttention, downsample, upsample
+from labkit.models.layers import ResidualBlock, SelfAttention, conv, conv_folded, conv_unfolded, downsample, upsample
 from labkit.models.normalise import GroupNormSiLU
 from labkit.models.unet import UNet, flops, parameter_count
 
@@ -167,6 +167,16 @@ def test_resampling_repeats_and_averages():
     x = torch.randn(2, 3, 4, 6)
     torch.testing.assert_close(upsample(x), x.repeat_interleave(2, 2).repeat_interleave(2, 3))
     torch.testing.assert_close(downsample(upsample(x)), x)
+
+
+@pytest.mark.parametrize("k", [1, 2, 3])
+def test_folding_is_pixel_unshuffle_and_shuffle(k):
+    torch.manual_seed(0)
+    x, down, up = torch.randn(2, 5, 6, 12), conv(5 * k * k, 7, 3), conv(5, 4 * k * k, 3)
+    with torch.no_grad():
+        up.bias.normal_()
+        torch.testing.assert_close(conv_folded(down, x, k), down(functional.pixel_unshuffle(x, k)))
+        torch.testing.assert_close(conv_unfolded(up, x, k), functional.pixel_shuffle(up(x), k))
 
 
 @pytest.mark.parametrize("resample", ["none", "down", "up"])

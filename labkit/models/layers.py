@@ -24,6 +24,34 @@ def conv(in_channels: int, out_channels: int, kernel: int, *, gain: float = 1.0)
     return layer
 
 
+def autocast_dtype(x: Tensor) -> torch.dtype:
+    """The precision in which convolutions of `x` run: that of autocast where it is on, that of `x` else."""
+    device = x.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
+
+
+def conv_folded(layer: nn.Conv2d, x: Tensor, k: int) -> Tensor:
+    """layer(pixel_unshuffle(x, k)) by copying whole runs of channels, which is five times as fast channels-last.
+
+    The folded channels come in the order (row, column, channel) then, and so are the weights put.
+    """
+    batch, channels, height, width = x.shape
+    rows = x.permute(0, 2, 3, 1).reshape(batch, height // k, k, width // k, k * channels)
+    folded = rows.transpose(2, 3).reshape(batch, height // k, width // k, -1).permute(0, 3, 1, 2)
+    weight = layer.weight.unflatten(1, (channels, k, k)).permute(0, 2, 3, 1, 4, 5).flatten(1, 3)
+    return functional.conv2d(folded, weight.contiguous(memory_format=torch.channels_last), layer.bias, padding=1)
+
+
+def conv_unfolded(layer: nn.Conv2d, x: Tensor, k: int) -> Tensor:
+    """pixel_shuffle(layer(x), k), in the manner of `conv_folded`."""
+    weight = layer.weight.unflatten(0, (-1, k, k)).permute(1, 2, 0, 3, 4, 5).flatten(0, 2)
+    bias = layer.bias.unflatten(0, (-1, k, k)).permute(1, 2, 0).flatten()
+    y = functional.conv2d(x, weight.contiguous(memory_format=torch.channels_last), bias, padding=1)
+    batch, _, height, width = y.shape
+    rows = y.permute(0, 2, 3, 1).reshape(batch, height, width, k, -1).transpose(2, 3)
+    return rows.reshape(batch, height * k, width * k, -1).permute(0, 3, 1, 2)
+
+
 def downsample(x: Tensor) -> Tensor:
     """2 x 2 means: (B, C, H, W) -> (B, C, H/2, W/2)."""
     return functional.avg_pool2d(x, 2)

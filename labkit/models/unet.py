@@ -6,12 +6,11 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from labkit.errors import ConfigError, DataError
 from labkit.models.embeddings import GridEmbedding, GridKind, NoiseEmbedding, NoiseKind
-from labkit.models.layers import FineHead, ResidualBlock, conv
+from labkit.models.layers import FineHead, ResidualBlock, autocast_dtype, conv, conv_folded, conv_unfolded
 from labkit.models.normalise import GroupNormSiLU
 
 
@@ -72,9 +71,8 @@ class UNet(nn.Module):
         """`noise` (B,) is the label, such as ln(sigma)/4; `position` (B, 2) holds each patch's corner (y0, x0)."""
         self._check_input(x, noise)
         grid = self.grid(x.shape[0], x.shape[-2:], position)
-        seen = torch.cat([x, grid.to(x.dtype)], dim=1)
-        x = functional.pixel_unshuffle(seen, self.patch_embed)
-        x = self.door(x.contiguous(memory_format=torch.channels_last))
+        seen = torch.cat([x, grid.to(x.dtype)], dim=1).to(autocast_dtype(x), memory_format=torch.channels_last)
+        x = conv_folded(self.door, seen, self.patch_embed)
         embedding = None if self.noise is None else self.noise(noise)
         skips = [x]
         for block in self.encoder:
@@ -84,7 +82,7 @@ class UNet(nn.Module):
             x = block(x, embedding)
         for block in self.decoder:
             x = block(x if block.resample == "up" else torch.cat([x, skips.pop()], dim=1), embedding)
-        x = functional.pixel_shuffle(self.exit(self.norm(x)), self.patch_embed)
+        x = conv_unfolded(self.exit, self.norm(x), self.patch_embed)
         return x if self.head is None else self.head(x, seen, embedding)
 
     def _check_shape(self, shape: tuple[int, int]) -> None:
