@@ -92,7 +92,8 @@ class DataConfig(Strict):
     crop: tuple[Positive, Positive] | None = None
     statistics_samples: Positive = 2_000
     statistics_file: str | None = None
-    cache_mb: float = 512.0
+    cache_mb: float = 512.0  # of samples kept in memory
+    mean_cache_mb: float = 320.0  # of the regression's means, in the diffusion stage
 
 
 class CorrDiffConfig(Strict):
@@ -137,11 +138,10 @@ def apply_overrides(values: dict, overrides: Sequence[str]) -> dict:
             )
         *parents, last = path.strip().split(".")
         section = result
-        for parent in parents:
+        for depth, parent in enumerate(parents, 1):
             if not isinstance(section.setdefault(parent, {}), dict):
-                raise ConfigError(
-                    f"override {path}", found=f"a value at {parent}", expected="a section", todo="check the path"
-                )
+                found = f"a value at {'.'.join(parents[:depth])}"
+                raise ConfigError(f"override {path}", found=found, expected="a section", todo="check the path")
             section = section[parent]
         section[last] = _parsed(text, value)
     return result

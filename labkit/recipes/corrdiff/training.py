@@ -150,14 +150,41 @@ def _residual_std(model: CorrDiff, validation: Pairs, header: dict) -> Tensor:
     return torch.tensor(found["residual_std"], device=model.hardware.device)
 
 
+class _Means:
+    """The regression's means of training samples, remembered in half precision: it is frozen, and running it again in
+    every epoch would cost a fifth of the diffusion's training. Crops differ each time and are computed each time.
+
+    A batch with any unknown mean is computed whole, so that what is remembered does not depend on what was known.
+    """
+
+    def __init__(self, model: CorrDiff, room_mb: float) -> None:
+        self.model, self.room, self.known = model, room_mb * 2**20, {}
+
+    @torch.no_grad()
+    def __call__(self, conditions: Tensor, batch: Batch) -> Tensor:
+        if batch.position is not None:
+            return self.model.regression(conditions, position=batch.position)
+        samples = batch.index.tolist()
+        if not all(sample in self.known for sample in samples):
+            means = self.model.regression(conditions).half()
+            self._keep(samples, means)
+            return means.float()
+        return torch.stack([self.known[sample] for sample in samples]).to(conditions.device).float()
+
+    def _keep(self, samples: list[int], means: Tensor) -> None:
+        for sample, mean in zip(samples, means.cpu(), strict=True):
+            if sample not in self.known and self.room >= mean.nbytes:
+                self.known[sample] = mean.clone()
+                self.room -= mean.nbytes
+
+
 def _diffusion_loss(model: CorrDiff):
     """EDM's loss of the residuals, in units of their measured standard deviation."""
-    settings = model.config.diffusion
+    settings, means = model.config.diffusion, _Means(model, model.config.data.mean_cache_mb)
 
     def loss(network: nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:
         conditions = model.regression.conditions(batch)
-        with torch.no_grad():
-            mean = model.regression(conditions, position=batch.position)
+        mean = means(conditions, batch)
         residual = (batch.target - mean) / model.residual_std[:, None, None]
         seen = torch.cat([conditions, mean], dim=1)
         return edm_loss(
