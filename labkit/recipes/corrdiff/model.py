@@ -153,10 +153,10 @@ class CorrDiff:
         return {"model": "corrdiff", "checkpoint": self.folder.path.name, "checkpoint_sha256": checkpoint_hash(path)}
 
 
-def open_part(config: CorrDiffConfig, part: str) -> Pairs:
-    """One part of the configured data set, with the configured channels."""
+def open_part(config: CorrDiffConfig, part: str, **changes) -> Pairs:
+    """One part of the configured data set, with the configured channels; `changes` are other options of its reader."""
     data = config.data
-    pairs = open_pairs({"name": data.reader, **data.options, **getattr(data, part)})
+    pairs = open_pairs({"name": data.reader, **data.options, **getattr(data, part), **changes})
     return pairs.select(input=data.input_channels, target=data.target_channels)
 
 

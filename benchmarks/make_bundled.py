@@ -1,0 +1,77 @@
+"""Make the run that ships with the lab: train the nano preset, halve its weights, draw its sample.
+
+    python benchmarks/make_bundled.py [--run runs/nano] [--target labkit/bundled/idealised-nano]
+
+A finished run is packed as it is. The sample is drawn in fp32 from the packed weights, so that any machine can draw it
+again (tests/test_bundled.py does).
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from labkit.data.pairs import Pairs
+from labkit.recipes import corrdiff
+from labkit.store.checkpoints import load_checkpoint, save_checkpoint
+from labkit.store.runs import RunFolder
+
+MEMBERS = 16
+YEAR = {"start": "2020-01-01", "end": "2020-12-31T23", "step_h": 1}
+DIGITS = {
+    **{"t2m": 1, "u10": 1, "v10": 1, "reflectivity": 0, "tcwv": 1, "tp": 2, "cape": 0, "msl": 0, "z500": 0, "tisr": 0},
+    **{"t850": 1, "u850": 1, "v850": 1, "u500": 1, "v500": 1, "orography": 0, "land_mask": 2},
+}
+
+
+def pack(run: Path, target: Path) -> None:
+    """Copy a finished run with its weights in half precision and without what only training needs."""
+    source, packed = RunFolder(run), RunFolder(target)
+    packed.save_config(source.load_config())
+    packed.save_statistics(source.load_statistics())
+    shutil.copy(run / "metrics.jsonl", target / "metrics.jsonl")
+    for stage in ("regression", "diffusion"):
+        tensors, header = load_checkpoint(source.checkpoint_path(stage))
+        save_checkpoint(packed.checkpoint_path(stage), {name: t.half() for name, t in tensors.items()}, header)
+
+
+def cases(pairs: Pairs) -> list[int]:
+    """Positions of twelve hours over the year, a typhoon's passage and a front's, found in the coarse input."""
+    coarse = pairs.select(input=["msl", "t2m", "t850"]).input.compute()
+    pressure = coarse.sel(channel="msl").min(("y_in", "x_in")).values
+    t850 = coarse.sel(channel="t850").values
+    contrast = np.where(pressure > 100_000, t850.max((1, 2)) - t850.min((1, 2)), 0)
+    typhoon, front = int(pressure.argmin()), int(contrast.argmax())
+    over_the_year = np.linspace(200, len(pairs) - 200, 12).astype(int)
+    chosen = {*over_the_year.tolist(), *range(typhoon - 8, typhoon + 9, 2), *range(front - 4, front + 5, 2)}
+    return sorted(chosen)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--run", type=Path, default=Path("runs/nano"))
+    parser.add_argument("--target", type=Path, default=Path("labkit/bundled/idealised-nano"))
+    options = parser.parse_args()
+    corrdiff.train(corrdiff.load_preset("nano"), options.run)
+    shutil.rmtree(options.target, ignore_errors=True)
+    pack(options.run, options.target)
+    model = corrdiff.load(options.target, precision="fp32")
+    pairs = corrdiff.open_part(model.config, "test", **YEAR)
+    corrdiff.sample(
+        model,
+        pairs,
+        options.target / "sample.nc",
+        times=cases(pairs),
+        seeds=range(MEMBERS),
+        with_oracle=True,
+        digits=DIGITS,
+    )
+    size = sum(file.stat().st_size for file in options.target.rglob("*") if file.is_file())
+    print(f"{options.target}: {size / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    main()
