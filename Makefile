@@ -10,7 +10,7 @@ EXTRAS := test,tensorboard
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help explore test lab notebooks lint format clean
+.PHONY: help explore test lab notebooks bundled lint format clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{ printf "%-16s %s\n", $$1, $$2 }'
@@ -27,6 +27,9 @@ lab: $(VENV)/.installed ## open JupyterLab on the notebooks
 
 notebooks: $(VENV)/.installed-test ## execute all notebooks in their full setting, into build/notebooks
 	$(BIN)/python tests/run_notebooks.py --output build/notebooks
+
+bundled: $(VENV)/.installed ## train, pack and sample the run that ships with the lab (ten minutes)
+	$(BIN)/python benchmarks/make_bundled.py
 
 lint: $(VENV)/.installed-test ## check the style
 	$(BIN)/ruff check .
