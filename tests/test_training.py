@@ -438,9 +438,9 @@ def test_validation_sees_the_average_in_eval_mode(tmp_path):
         assert not any(module.training for module in network.modules())
         return {"score": 1.0}
 
-    trainer = make_trainer(tmp_path, validate=validate)
+    trainer = make_trainer(tmp_path, network=unet().eval(), validate=validate)
     trainer.run()
-    assert trainer.network.training
+    assert all(module.training for module in trainer.network.modules())
 
 
 def test_validation_does_not_disturb_training(tmp_path, uninterrupted):

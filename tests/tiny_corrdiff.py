@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
+import tempfile
 from functools import lru_cache
+from pathlib import Path
 
 import torch
 
 from labkit.data.statistics import Statistics, compute_statistics
-from labkit.recipes.corrdiff import CorrDiff, CorrDiffConfig, load_preset, open_part
+from labkit.recipes.corrdiff import CorrDiff, CorrDiffConfig, load_preset, open_part, train
 from labkit.recipes.corrdiff.regression import Channels
 
 DATA = [
@@ -54,3 +58,12 @@ def untrained(*overrides: str) -> CorrDiff:
         network.eval().requires_grad_(False)
     model.residual_std = torch.tensor([0.5, 0.4, 0.3, 0.7])
     return model
+
+
+@lru_cache
+def trained_run() -> Path:
+    """Folder of a tiny model trained from beginning to end; copy it before changing anything in it."""
+    folder = Path(tempfile.mkdtemp(prefix="labkit-tiny-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    train(tiny_config(), folder / "run", quiet=True)
+    return folder / "run"
