@@ -169,7 +169,7 @@ class _Means:
             means = self.model.regression(conditions).half()
             self._keep(samples, means)
             return means.float()
-        return torch.stack([self.known[sample] for sample in samples]).to(conditions.device).float()
+        return torch.stack([self.known[sample].float() for sample in samples]).to(conditions.device)
 
     def _keep(self, samples: list[int], means: Tensor) -> None:
         for sample, mean in zip(samples, means.cpu(), strict=True):
