@@ -32,6 +32,14 @@ from labkit.training import Trainer, learning_rate
 CPU = Hardware(torch.device("cpu"), bf16=False)
 
 
+@pytest.fixture(autouse=True)
+def ctrl_c_as_usual():
+    """Python's own handler, also where the tests were started in the background, with Ctrl-C ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def make_pairs(n=40):
     """Noise on 8 x 8 cells, two fine cells to a coarse one, four samples to a chunk."""
     rng = np.random.default_rng(3)
@@ -461,6 +469,16 @@ def test_the_best_checkpoint_has_the_least_score(tmp_path):
     trainer.run()
     assert load_header(trainer.folder.checkpoint_path("regression-best"))["samples"] == 32
     assert load_header(trainer.folder.checkpoint_path("regression"))["samples"] == 64
+
+
+def test_a_resumed_run_remembers_the_best_score(tmp_path):
+    changes = {"validate_every": 16, "samples": 48}
+    trainer = make_trainer(tmp_path, changes, validate=lambda network: {"score": 1.0})
+    trainer.loss = ctrl_c_at(4, trainer.loss)
+    with pytest.raises(Cancelled):
+        trainer.run()
+    make_trainer(tmp_path, changes, validate=lambda network: {"score": 2.0}).run()
+    assert load_header(trainer.folder.checkpoint_path("regression-best"))["samples"] == 16
 
 
 def test_another_models_checkpoint_is_refused(tmp_path):
