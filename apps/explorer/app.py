@@ -33,10 +33,12 @@ VIEWS = {
     "about": AboutView,
 }
 ICONS = {"wind": "air", "rain": "thunderstorm", "cyclone": "cyclone", "front": "severe_cold"}
+LOOK = {"shape": {"borderRadius": 6}, "typography": {"button": {"textTransform": "none"}}}
 THEME = {
-    "palette": {"primary": {"main": "#12659a"}, "secondary": {"main": "#c4562b"}},
-    "shape": {"borderRadius": 6},
-    "typography": {"button": {"textTransform": "none"}},
+    "light": LOOK | {"palette": {"primary": {"main": "#12659a"}, "secondary": {"main": "#b84a20"}}},
+    "dark": LOOK
+    | {"components": {"MuiAppBar": {"styleOverrides": {"root": {"backgroundColor": "#0f2a3d", "color": "#ffffff"}}}}}
+    | {"palette": {"primary": {"main": "#6db9ec"}, "secondary": {"main": "#ff9a6b"}}},
 }
 
 
@@ -47,7 +49,7 @@ class Explorer(pn.viewable.Viewer):
         super().__init__()
         self.state = ExplorerState()
         self.session = Session(library, self.state)
-        self._set_runs(library)
+        self.state.param.run.objects = list(library.options().values())
         self.state.run = selection.pop("run", next(iter(library.options().values())))
         self._load_run()
         self.state.param.update(**selection)
@@ -55,6 +57,7 @@ class Explorer(pn.viewable.Viewer):
         if pn.state.curdoc and pn.state.curdoc.session_context:
             pn.state.on_session_destroyed(self._close)
         self.headline = pn.pane.HTML(sizing_mode="stretch_width", styles={"font-size": "15px"}, margin=(10, 12, 2, 12))
+        self.session.announce, self.session.refresh_runs = self._announce, self._refresh_runs
         self._make_sidebar()
         self.tabs = pmui.Tabs(
             *((TITLES[name], view) for name, view in self.views.items()),
@@ -99,8 +102,10 @@ class Explorer(pn.viewable.Viewer):
         for view in self.views.values():
             view.close()
 
-    def _set_runs(self, library: Library) -> None:
-        self.state.param.run.objects = list(library.options().values())
+    def _refresh_runs(self) -> None:
+        options = self.session.library.options()
+        self.state.param.run.objects = list(options.values())
+        self.run_select.param.update(options=options, value=self.state.run)
 
     def _load_run(self) -> None:
         run = self.session.run
@@ -225,7 +230,10 @@ class Explorer(pn.viewable.Viewer):
             self.time_text.object = _setting("Time", sentences.time_label(run.times[state.time]))
             self.member_text.object = _setting("Member", run.member_names[state.member])
             view.show()
-            self.headline.object = escape(view.sentence(run))
+            self._announce(view.sentence(run))
+
+    def _announce(self, sentence: str) -> None:
+        self.headline.object = escape(sentence)
 
 
 def _refused(values: dict) -> None:

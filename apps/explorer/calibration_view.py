@@ -16,7 +16,7 @@ from bokeh.plotting import figure
 
 from apps.explorer.runs import Run
 from apps.explorer.sentences import expected_coverage, time_label
-from apps.explorer.view import View, choice, column, row
+from apps.explorer.view import View, choice, column, failure, row
 from labkit.plots.colours import SOURCE_COLOURS, SOURCE_LABELS
 
 MAX_VALUES = 60_000_000
@@ -89,37 +89,36 @@ class CalibrationView(View):
 
     def draw(self, run: Run) -> None:
         times = times_of(run, self.state.scope, self.state.time)
-        self._key = (run.id, self.state.variable, times)
-        future = self.session.library.compute(self._key, partial(calibrate, run, self.state.variable, times))
-        if future.done() or not (document := pn.state.curdoc) or not document.session_context:
-            self._show(run, self._key, future)
-            return
-        self.body.loading, self.result = True, None
-        future.add_done_callback(partial(self._later, document, run, self._key))
+        key = (run.id, self.state.variable, times)
+        future = self.session.library.compute(key, partial(calibrate, run, self.state.variable, times))
+        self._key, self.result, self.problem = key, None, ""
+        if not self.when_done(future, partial(self._show, run, key)):
+            self.body.loading = True
 
     def sentence(self, run: Run) -> str:
+        if self.problem:
+            return self.problem
         if self.result is None:
             return "Comparing the members with the truth ..."
         return calibration_sentence(run, self.state.variable, self.result)
 
-    def _later(self, document, run: Run, key: tuple, future: Future) -> None:
-        """Called on the scoring thread."""
-        if not self.closed:
-            document.add_next_tick_callback(partial(self._show, run, key, future, True))
-
-    def _show(self, run: Run, key: tuple, future: Future, late: bool = False) -> None:
-        if self.closed or key != self._key:
+    def _show(self, run: Run, key: tuple, future: Future) -> None:
+        if key != self._key:
             return
-        self.result, variable, unit = future.result(), self.state.variable, run.describe(self.state.variable).units
-        data = self.result.data
-        with pn.io.hold():
-            self.ranks.show({s: d["ranks"] for s, d in data.items()})
-            self.spread.show({s: d["spread_skill"] for s, d in data.items() if "spread_skill" in d}, unit)
-            self.sizes.show({s: d["crps"] for s, d in data.items() if "crps" in d}, unit)
-            self.table.object = table_html(self.result.table, variable, run)
-            self.body.loading = False
+        late, self.body.loading = self.body.loading, False
+        self.problem = failure(future)
+        if not self.problem:
+            self._show_result(run, future.result())
         if late:
-            self.state.param.trigger("scope")
+            self.session.announce(self.sentence(run))
+
+    def _show_result(self, run: Run, result: Calibration) -> None:
+        self.result, unit = result, run.describe(self.state.variable).units
+        with pn.io.hold():
+            self.ranks.show({s: d["ranks"] for s, d in result.data.items()})
+            self.spread.show({s: d["spread_skill"] for s, d in result.data.items() if "spread_skill" in d}, unit)
+            self.sizes.show({s: d["crps"] for s, d in result.data.items() if "crps" in d}, unit)
+            self.table.object = table_html(result.table, self.state.variable, run)
 
 
 class RankHistogram:
@@ -165,7 +164,8 @@ class SpreadSkill:
             line.data = {"x": [], "y": []} if values is None else {"x": values.spread.values, "y": values.rmse.values}
         tops = [float(max(v.spread.max(), v.rmse.max())) for v in bins.values()]
         top = 1.08 * max(tops) if tops and np.isfinite(tops).all() and max(tops) > 0 else 1.0
-        self.figure.x_range.end = self.figure.y_range.end = top
+        self.figure.x_range.update(start=0, end=top)
+        self.figure.y_range.end = top
         self.figure.xaxis.axis_label, self.figure.yaxis.axis_label = f"spread [{unit}]", f"RMSE of the mean [{unit}]"
 
 
@@ -202,6 +202,7 @@ def calibration_sentence(run: Run, variable: str, result: Calibration) -> str:
     )
 
 
+UNITS = ("crps", "rmse", "mae", "bias", "spread")
 COLUMNS = {
     "crps": "fair CRPS",
     "rmse": "RMSE",
@@ -218,7 +219,11 @@ def table_html(table: pd.DataFrame, variable: str, run: Run) -> str:
     shown = {name: title for name, title in COLUMNS.items() if name in table}
     head = "".join(f"<th>{escape(title)}</th>" for title in ("variable", "source", *shown.values()))
     names = sorted(table.variable.unique(), key=lambda name: (name != variable, run.variables.index(name)))
-    lines = [_line_html(row, shown, run, row.variable == variable) for v in names for row in _rows(table, v)]
+    lines = [
+        _line_html(row, shown, run, first=i == 0, chosen=row.variable == variable)
+        for name in names
+        for i, row in enumerate(_rows(table, name))
+    ]
     style = (
         "<style>table{border-collapse:collapse;font-size:13px} td,th{padding:3px 14px 3px 0;text-align:right;"
         "font-variant-numeric:tabular-nums} th{font-weight:500;opacity:.7} td:nth-child(-n+2),th:nth-child(-n+2)"
@@ -233,15 +238,20 @@ def _rows(table: pd.DataFrame, variable: str) -> list[pd.Series]:
     return [row for _, row in rows.iterrows()]
 
 
-def _line_html(row: pd.Series, shown: dict[str, str], run: Run, chosen: bool) -> str:
-    first = row.source == "interpolation"
-    label = run.describe(row.variable).label if first or row.source == "prediction" else ""
+def _line_html(row: pd.Series, shown: dict[str, str], run: Run, *, first: bool, chosen: bool) -> str:
+    label = run.describe(row.variable).label if first else ""
     cells = [escape(label), escape(SOURCE_LABELS[row.source])]
-    cells += ["" if not np.isfinite(row[name]) else f"{row[name]:.3g}" for name in shown]
+    cells += [_number(row[name], row.rmse if name in UNITS else 1.0) for name in shown]
     classes = " ".join(
         name for name, there in (("first", first), ("chosen", chosen and row.source == "prediction")) if there
     )
     return f'<tr class="{classes}">' + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
+
+
+def _number(value: float, size: float) -> str:
+    """Three digits of numbers of about that size, so that a column can be compared at a glance; "" for NaN."""
+    decimals = int(np.clip(2 - np.floor(np.log10(size)), 0, 6)) if np.isfinite(size) and size > 0 else 2
+    return f"{value:.{decimals}f}" if np.isfinite(value) else ""
 
 
 def _figure(title: str, x: str, y: str, **params) -> figure:

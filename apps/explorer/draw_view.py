@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from apps.explorer.queue import Job, check_work
 from apps.explorer.runs import Run
 from apps.explorer.scale import Look
 from apps.explorer.sentences import time_label
-from apps.explorer.view import View, column, html, row, select, set_text
+from apps.explorer.view import View, column, failure, html, row, select, set_text
 from labkit.errors import LabError
 from labkit.plots.colours import colour_limits, describe, palette
 
@@ -117,7 +118,7 @@ class DrawView(View):
             label="Open in the explorer", icon="open_in_new", variant="outlined", on_click=self._open, margin=(10, 8)
         )
         self.progress = pmui.LinearProgress(value=0, sizing_mode="stretch_width", visible=False, margin=(6, 12))
-        self.message, self.stage = html(margin=(4, 12)), column()
+        self.message, self.mosaic = html(margin=(4, 12)), Mosaic(aspect=2.4)
         controls = row(
             select(form.model, self.session.library.models.options(), "Model", width=220),
             pmui.IntSlider.from_param(
@@ -144,7 +145,7 @@ class DrawView(View):
         ]
         self._model_changed()
         self._refresh()
-        return column(controls, self.case_text, how, self.progress, self.message, self.stage)
+        return column(controls, self.case_text, how, self.progress, self.message, self.mosaic.row(margin=400))
 
     def draw(self, run: Run) -> None:
         if self.job is not None:
@@ -175,6 +176,7 @@ class DrawView(View):
             self._refresh()
         if self.job.over:
             self._stop_polling()
+            self.session.refresh_runs()
 
     def _start(self, event) -> None:
         if self.job is not None and not self.job.over:
@@ -187,8 +189,9 @@ class DrawView(View):
             return
         self._began, self._fields = time.monotonic(), {}
         self._request = request
-        self.mosaic = None
-        self.stage.objects = []
+        self._fitted = ("", False)
+        y, x = (np.arange(n, dtype=float) for n in self.card.shape)
+        self.mosaic.arrange(x, y, request.members)
         self._refresh()
         self._poller = pn.state.add_periodic_callback(self.poll, period=POLL_MS)
 
@@ -198,8 +201,7 @@ class DrawView(View):
             self._refresh()
 
     def _open(self, event) -> None:
-        library = self.session.library
-        self.state.param.run.objects = list(library.options().values())
+        self.session.refresh_runs()
         self.state.param.update(run=self.job.run_id, tab="maps")
 
     def _stop_polling(self) -> None:
@@ -208,19 +210,29 @@ class DrawView(View):
             self._poller = None
 
     def _model_changed(self, *events) -> None:
-        try:
-            self.card = self.session.library.models.card(self.form.model)
-        except LabError as error:
-            self.card = None
-            set_text(self.message, str(error))
-        else:
+        library, model = self.session.library, self.form.model
+        self.card = None
+        self.go.disabled = True
+        future = library.compute(("card", model), partial(library.models.card, model))
+        if not self.when_done(future, partial(self._show_card, model)):
+            set_text(self.message, "Opening the model ...")
+
+    def _show_card(self, model: str, future: Future) -> None:
+        if model != self.form.model:
+            return
+        problem = failure(future)
+        set_text(self.message, problem)
+        if not problem:
+            self.card = future.result()
             self.form.load(self.card)
             self.solver.options = list(self.card.solvers)
+            self.solver.value = self.form.solver
             self._describe()
-        self.go.disabled = self.card is None
+            self._refresh()
 
     def _describe(self, *events) -> None:
-        set_text(self.case_text, f"First case: {time_label(self.card.times[self.form.case])}")
+        if self.card is not None:
+            set_text(self.case_text, f"First case: {time_label(self.card.times[self.form.case])}")
 
     def _refresh(self) -> None:
         job = self.job
@@ -251,19 +263,15 @@ class DrawView(View):
             return
         channel = self.card.variables.index(self.state.variable) if self.state.variable in self.card.variables else 0
         variable = describe(self.card.variables[channel])
-        if self.mosaic is None:
-            columns = int(np.clip(round(np.sqrt(self._request.members * 2.2)), 2, 12))
-            axes = [np.arange(n, dtype=float) for n in self.card.shape]
-            self.mosaic = Mosaic(axes[1], axes[0], self._request.members, columns=columns, on_choose=lambda k: None)
-            fit = f"calc((100vh - 420px) * {self.mosaic.figure.aspect_ratio:.3f})"
-            stamps = column(self.mosaic.figure, styles={"min-width": "0", "flex": "1 1 0", "max-width": fit})
-            self.stage.objects = [row(stamps, self.mosaic.bar_figure)]
         blank = np.full(self.card.shape, np.nan, np.float32)
         fields = np.stack(
             [self._fields[k][channel] if k in self._fields else blank for k in range(self._request.members)]
         )
         names = [f"Seed {seed}" for seed in self._request.seeds]
-        self.mosaic.show(fields, names, Look(colour_limits(variable, fields), palette(variable.cmap), variable.units))
+        if (variable.name, self.job.over) != self._fitted:  # at the first members, and again when all are there
+            self._fitted = (variable.name, self.job.over)
+            self._look = Look(colour_limits(variable, fields), palette(variable.cmap), variable.units)
+        self.mosaic.show(fields, names, self._look)
 
 
 def progress_text(job: Job, position: int, seconds: float) -> str:

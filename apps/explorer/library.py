@@ -6,6 +6,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -72,11 +73,17 @@ class Library:
         """The result of `work`, done once for a key on a thread of its own, so that no session waits for another's."""
         with self._lock:
             if key not in self._results:
-                self._results[key] = self._workers.submit(work)
+                self._results[key] = future = self._workers.submit(work)
+                future.add_done_callback(partial(self._forget_failure, key))
                 while len(self._results) > MAX_RESULTS:
                     self._results.popitem(last=False)
             self._results.move_to_end(key)
             return self._results[key]
+
+    def _forget_failure(self, key: Hashable, future: Future) -> None:
+        if future.exception() is not None:
+            with self._lock:
+                self._results.pop(key, None)
 
     def drawn_path(self, name: str) -> Path:
         """Where a draw is written: a temporary folder of this server, gone when it ends. Refused when it holds many."""

@@ -167,7 +167,7 @@ class MapGrid:
         plot.grid.visible = False
         plot.yaxis.visible, plot.xaxis.visible = edge, lowest
         plot.axis.formatter = PrintfTickFormatter(format="%d km")
-        plot.axis.ticker.desired_num_ticks = 4
+        plot.axis.ticker.desired_num_ticks = 3
         return plot
 
     def _add_layers(self, key: str, plot: figure, *, named: bool) -> None:

@@ -41,9 +41,8 @@ class MapsView(View):
             look = Look(self._difference_limits(run), palette(DIFFERENCES), variable.units)
         else:
             look = value_look(run, state)
-        for source in ("prediction", "oracle"):
-            if source in self.grid.figures:
-                self.grid.set_title(source, sentences.source_label(run, source, state.member))
+        for source in self.grid.keys:
+            self.grid.set_title(source, self._title(run, source))
         self.grid.update(fields, look)
         self.grid.set_place(state.point, state.box)
         self.grid.set_lines(state.lines)
@@ -51,6 +50,11 @@ class MapsView(View):
 
     def sentence(self, run: Run) -> str:
         return sentences.maps_sentence(run, self.state)
+
+    def _title(self, run: Run, source: str) -> str:
+        difference = self.state.show == "difference"
+        title = sentences.source_label(run, source, self.state.member)
+        return "Truth, which they are compared with" if difference and source == "truth" else title
 
     def _fields(self, run: Run) -> dict[str, tuple[tuple, np.ndarray]]:
         state = self.state

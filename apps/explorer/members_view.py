@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import panel as pn
+import panel_material_ui as pmui
 from bokeh.events import Tap
 from bokeh.models import ColorBar, ColumnDataSource, LinearColorMapper, Range1d
 from bokeh.plotting import figure
@@ -18,26 +21,41 @@ MAX_STAMP = 96
 
 
 class Mosaic:
-    """Pictures of one shape (y, x) in rows, drawn as a single image; `on_choose(k)` hears which was clicked."""
+    """Pictures of one shape (y, x) in rows, drawn as a single image; `on_choose(k)` hears which was clicked.
 
-    def __init__(self, x: np.ndarray, y: np.ndarray, n: int, *, columns: int, on_choose) -> None:
-        self.n, self.columns, self.rows = n, columns, -(-n // columns)
-        ny, nx = len(y), len(x)
-        self.stride = -(-max(ny, nx) // MAX_STAMP)
-        self.ny, self.nx = -(-ny // self.stride), -(-nx // self.stride)
-        self.flip = slice(None, None, 1 if y[-1] >= y[0] else -1)
-        self.gap = max(self.ny // 24, 2)
+    aspect: width over height of the figure; the pictures are put in so many columns that they fill it best.
+    """
+
+    def __init__(self, *, aspect: float = 2.0, on_choose: Callable[[int], None] = lambda k: None) -> None:
+        self.aspect = aspect
         self.image = ColumnDataSource({"image": [], "x": [], "y": [], "dw": [], "dh": []})
         self.labels = ColumnDataSource({"x": [], "y": [], "text": []})
         self.frame = ColumnDataSource({"left": [], "right": [], "bottom": [], "top": [], "colour": []})
-        self.mapper = LinearColorMapper(palette=["#000000"], low=0, high=1, nan_color="rgba(0,0,0,0)")
+        self.mapper = LinearColorMapper(palette=["#cccccc"], low=0, high=1, nan_color="rgba(0,0,0,0)")
         self.bar = ColorBar(color_mapper=self.mapper, width=14, padding=4, bar_line_color=None)
         self.bar_figure = bar_figure(self.bar)
         self.figure = self._figure(on_choose)
+        self.arrange(np.arange(2.0), np.arange(2.0), 1)
+
+    def arrange(self, x: np.ndarray, y: np.ndarray, n: int) -> None:
+        """Make room for n pictures on the grid with axes x, y."""
+        ny, nx = len(y), len(x)
+        self.n, self.stride = n, -(-max(ny, nx) // MAX_STAMP)
+        self.ny, self.nx = -(-ny // self.stride), -(-nx // self.stride)
+        self.flip = slice(None, None, 1 if y[-1] >= y[0] else -1)
+        self.gap = max(self.ny // 24, 1)
+        self.columns = min(range(1, n + 1), key=self._waste)
+        self.rows = -(-n // self.columns)
+        width, height = self._size(self.columns)
+        width, height = max(width, self.aspect * height), max(height, width / self.aspect)
+        for source in (self.image, self.labels, self.frame):
+            source.data = {name: [] for name in source.data}
+        self.figure.x_range.update(start=0, end=width)
+        self.figure.y_range.update(start=self._size(self.columns)[1] - height, end=self._size(self.columns)[1])
 
     def show(self, fields: np.ndarray, names: list[str], look: Look) -> None:
         """Show `fields` (n, y, x), NaN where there is none yet."""
-        width, height = self._size()
+        width, height = self._size(self.columns)
         canvas = np.full((height, width), np.nan, np.float32)
         for k, field in enumerate(fields):
             x, y = self.corner(k)
@@ -76,20 +94,16 @@ class Mosaic:
     def _inside(self, corner: tuple[int, int], x: float, y: float) -> bool:
         return corner[0] <= x < corner[0] + self.nx and corner[1] <= y < corner[1] + self.ny
 
-    def _size(self) -> tuple[int, int]:
-        return self.columns * (self.nx + self.gap) - self.gap, self.rows * (self.ny + self._head)
+    def _size(self, columns: int) -> tuple[int, int]:
+        return columns * (self.nx + self.gap) - self.gap, -(-self.n // columns) * (self.ny + self._head)
 
-    def _figure(self, on_choose) -> figure:
-        width, height = self._size()
-        plot = figure(
-            x_range=Range1d(0, width),
-            y_range=Range1d(0, height),
-            sizing_mode="scale_width",
-            aspect_ratio=width / height,
-            toolbar_location=None,
-            tools="",
-            min_border=2,
-        )
+    def _waste(self, columns: int) -> float:
+        width, height = self._size(columns)
+        return max(width, self.aspect * height) * max(height, width / self.aspect)
+
+    def _figure(self, on_choose: Callable[[int], None]) -> figure:
+        look = {"sizing_mode": "scale_width", "aspect_ratio": self.aspect, "toolbar_location": None, "tools": ""}
+        plot = figure(x_range=Range1d(0, 1), y_range=Range1d(0, 1), min_border=2, **look)
         plot.axis.visible = plot.grid.visible = False
         plot.outline_line_color = None
         plot.image("image", x="x", y="y", dw="dw", dh="dh", source=self.image, color_mapper=self.mapper)
@@ -99,6 +113,11 @@ class Mosaic:
         plot.on_event(Tap, lambda event: (k := self.index(event.x, event.y)) is not None and on_choose(k))
         return plot
 
+    def row(self, *, margin: int) -> pmui.Row:
+        """The pictures and their colour bar, no taller than the window less `margin` pixels."""
+        fit = f"calc((100vh - {margin}px) * {self.aspect:.3f})"
+        return row(column(self.figure, styles={"min-width": "0", "flex": "1 1 0", "max-width": fit}), self.bar_figure)
+
 
 class MembersView(View):
     uses = ("variable", "time", "member", "scale", "stamps")
@@ -106,8 +125,8 @@ class MembersView(View):
     def build(self, run: Run) -> pn.viewable.Viewable:
         self.extra = [s for s in ("truth", "mean") if any(run.has(s, v) for v in run.variables)]
         self.total = run.n_members + len(self.extra)
-        columns = int(np.clip(round(np.sqrt(self.total * 1.9)), 3, 12))
-        self.mosaic = Mosaic(run.x, run.y, self.total, columns=columns, on_choose=self._choose)
+        self.mosaic = Mosaic(on_choose=self._choose)
+        self.mosaic.arrange(run.x, run.y, self.total)
         whose = (
             {"Model": "prediction", "Oracle": "oracle"} if "oracle" in run.tree.children else {"Model": "prediction"}
         )
@@ -115,9 +134,7 @@ class MembersView(View):
             choice(self.state.param.stamps, whose, "Members of", visible=len(whose) > 1),
             html("Play through the members with the player on the left.", faint=True, margin=(12, 8)),
         )
-        fit = f"calc((100vh - 260px) * {self.mosaic.figure.aspect_ratio:.3f})"
-        stamps = column(self.mosaic.figure, styles={"min-width": "0", "flex": "1 1 0", "max-width": fit})
-        return column(controls, row(stamps, self.mosaic.bar_figure))
+        return column(controls, self.mosaic.row(margin=260))
 
     def draw(self, run: Run) -> None:
         state = self.state

@@ -68,7 +68,7 @@ def set_bar(mapper: LinearColorMapper, bar: ColorBar, look: Look) -> None:
 def bar_figure(bar: ColorBar) -> figure:
     """A figure that holds nothing but a colour bar; its title is the unit."""
     unit = Range1d(0, 1)
-    plot = figure(title=" ", width=76, sizing_mode="stretch_height", x_range=unit, y_range=unit, toolbar_location=None)
+    plot = figure(title=" ", width=84, sizing_mode="stretch_height", x_range=unit, y_range=unit, toolbar_location=None)
     plot.update(min_border=0, min_border_bottom=12, outline_line_color=None)
     plot.rect([0.5], [0.5], 1, 1, alpha=0)
     plot.axis.visible = plot.grid.visible = False

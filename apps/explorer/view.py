@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
 from html import escape
 
 import panel as pn
@@ -10,6 +14,7 @@ import panel_material_ui as pmui
 from apps.explorer.library import Library
 from apps.explorer.runs import Run
 from apps.explorer.state import ExplorerState
+from labkit.errors import LabError
 
 
 class Session:
@@ -17,6 +22,9 @@ class Session:
 
     def __init__(self, library: Library, state: ExplorerState) -> None:
         self.library, self.state = library, state
+        # The explorer sets these two: to say a sentence, and to offer the runs that the library has by now.
+        self.announce: Callable[[str], None] = lambda sentence: None
+        self.refresh_runs: Callable[[], None] = lambda: None
 
     @property
     def run(self) -> Run:
@@ -47,17 +55,35 @@ class View(pn.viewable.Viewer):
 
     def show(self) -> None:
         """Bring the view up to date, if it is not."""
-        run = self.session.run
+        run, content = self.session.run, None
         if self._built != run.id:
-            self.holder.objects = [self.build(run)]
+            content = self.build(run)
             self._built, self._stale = run.id, True
         if self._stale:
             self._stale = False
             self.draw(run)
+        if content is not None:  # only now: a figure that changes before it is laid out is an error in BokehJS
+            self.holder.objects = [content]
 
     def close(self) -> None:
         """The session has ended."""
         self.closed = True
+
+    def when_done(self, future: Future, show: Callable[[Future], None]) -> bool:
+        """Call `show(future)` on the session's own thread once the future is done; False where that is later.
+
+        Without a session (in a test or a notebook) it waits. Nothing is called after the session has ended.
+        """
+        document = pn.state.curdoc
+        if future.done() or not document or not document.session_context:
+            show(future)
+            return True
+        future.add_done_callback(partial(self._schedule, document, show))
+        return False
+
+    def _schedule(self, document, show: Callable[[Future], None], future: Future) -> None:
+        if not self.closed:
+            document.add_next_tick_callback(lambda: None if self.closed else show(future))
 
     def build(self, run: Run) -> pn.viewable.Viewable:
         raise NotImplementedError
@@ -70,6 +96,7 @@ class View(pn.viewable.Viewer):
         return ""
 
 
+log = logging.getLogger(__name__)
 WIDE = {"sizing_mode": "stretch_width"}
 
 
@@ -104,6 +131,15 @@ def select(parameter, options: dict[str, str], label: str, **params) -> pmui.Sel
 
 def switch(parameter, label: str, **params) -> pmui.Switch:
     return pmui.Switch.from_param(parameter, label=label, description="", size="small", **params)
+
+
+def failure(future: Future) -> str:
+    """Why a future failed, as one plain sentence; "" where it did not. What is no LabError is for the server's log."""
+    error = future.exception()
+    if error is None or isinstance(error, LabError):
+        return str(error or "")
+    log.error("a job of the explorer failed", exc_info=error)
+    return f"That failed ({type(error).__name__}); the server's log says where."
 
 
 def set_text(pane: pn.pane.HTML, content: str) -> None:

@@ -80,6 +80,7 @@ def difference_limits(values: np.ndarray) -> tuple[float, float]:
 
 
 def symmetric(half_width: float) -> tuple[float, float]:
+    """Round limits about zero that hold `half_width`."""
     step = nice_step(max(half_width, 1e-12) / 4)
     top = float(np.ceil(max(half_width, step) / step) * step)
     return -top, top
