@@ -57,8 +57,9 @@ def test_starts_near_zero():
     assert network(torch.randn(2, 3, 16, 16), torch.zeros(2)).abs().max() < 1e-3
 
 
-def test_hears_its_noise_level():
-    network, x = small_unet(), torch.randn(2, 3, 16, 24)
+@pytest.mark.parametrize("options", [{}, {"patch_embed": 2, "head_channels": 8}], ids=str)
+def test_hears_its_noise_level(options):
+    network, x = small_unet(**options), torch.randn(2, 3, 16, 24)
     assert (network(x, torch.tensor([-1.0, -1.0])) - network(x, torch.tensor([1.0, -1.0])))[0].abs().max() > 1e-2
 
 
@@ -147,9 +148,9 @@ def test_patches_outside_or_without_a_place_are_refused():
 # --- members never touch
 
 
-@pytest.mark.parametrize("patch_embed", [1, 2])
-def test_an_entry_is_the_same_to_the_last_bit_whatever_shares_its_batch(patch_embed):
-    network = small_unet(patch_embed=patch_embed)
+@pytest.mark.parametrize("options", [{}, {"patch_embed": 2}, {"patch_embed": 2, "head_channels": 8}], ids=str)
+def test_an_entry_is_the_same_to_the_last_bit_whatever_shares_its_batch(options):
+    network = small_unet(**options)
     x, noise = torch.randn(16, 3, 16, 24), torch.randn(16)
     padded = torch.zeros_like(x)
     padded[0] = x[5]
