@@ -159,6 +159,21 @@ def test_unobserved_pixels_count_for_nothing_in_either_loss(rng, with_mask):
         assert values[2] > 10 * values[0]
 
 
+@pytest.mark.parametrize("room_mb", [0, 0.005, 320])
+def test_remembered_means_are_the_regressions_own_whatever_the_room(room_mb):
+    model = untrained()
+    pairs = model.pairs("train")
+    visits = [batches.load(pairs, order, model.statistics) for order in ([0, 1, 2, 3], [3, 5, 0, 4], [0, 1, 2, 3])]
+    means = training._Means(model, room_mb)
+    for batch in visits:
+        conditions = model.conditions(batch)
+        exact = model.regression(conditions)
+        found = means(conditions, batch)
+        assert torch.equal(found, exact.half().float())
+    mean_mb = exact[0].numel() * 2 / 2**20
+    assert len(means.known) == min(6, int(room_mb / mean_mb))
+
+
 def test_both_losses_are_one_for_networks_that_know_nothing():
     """Scales are right: the regression's in units of the target less its baseline, the diffusion's in those of the
     residuals, where a silent network's weighted error is 1 at every noise level (Karras et al. 2022, Table 1)."""
