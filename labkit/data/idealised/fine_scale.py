@@ -184,7 +184,7 @@ def _typhoon(state: State, noise: Noise, x_km: np.ndarray, y_km: np.ndarray) -> 
     x = x_km.astype(np.float32)[None, None, :] - _column((storm.x + 3.0 * noise.offset_x)[active])
     y = y_km.astype(np.float32)[None, :, None] - _column((storm.y + 3.0 * noise.offset_y)[active])
     radius = _column(((52.0 - 0.8 * storm.speed) * np.exp(0.08 * noise.radius))[active])
-    speed = _column((1.30 * storm.speed * np.exp(0.04 * noise.speed))[active])
+    speed = _column((1.22 * storm.speed * np.exp(0.04 * noise.speed))[active])
     phase = _column(noise.phase[active])
     u, v, _ = vortex(x, y, speed, radius)
     r, theta = np.hypot(x, y), np.arctan2(y, x)
@@ -201,7 +201,8 @@ def _typhoon(state: State, noise: Noise, x_km: np.ndarray, y_km: np.ndarray) -> 
 def _wind(state, noise, terrain: Terrain, u, v, speed, shelter):
     """Terrain speeds up, blocks and shelters the background; eddies grow with the wind, the ground and the lee."""
     exposure = 1 - 0.25 * terrain.land - 0.45 * np.tanh(shelter) + 0.28 * np.tanh(terrain.ridge)
-    climb = (u * terrain.slope_x + v * terrain.slope_y) * 5.0
+    passing = 1 / np.sqrt(1 + (speed / 12.0) ** 2)  # fast flow goes over what slow flow goes around
+    climb = (u * terrain.slope_x + v * terrain.slope_y) * 5.0 * passing
     breeze = _column(state.heating) * 4.0
     mean_u = u * exposure - climb * _sign(terrain.slope_x) + breeze * (terrain.coast_x + 12 * terrain.slope_x)
     mean_v = v * exposure - climb * _sign(terrain.slope_y) + breeze * (terrain.coast_y + 12 * terrain.slope_y)
