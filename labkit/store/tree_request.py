@@ -59,6 +59,7 @@ def check_fields(what: str, truth: xr.DataArray, fields: Mapping[str, xr.DataArr
 
 
 def channel_names(array: xr.DataArray) -> list[str]:
+    """Names of the channels, in order."""
     return [str(name) for name in array.channel.values]
 
 
