@@ -267,3 +267,14 @@ def test_the_interpreter_ends_with_a_stream_open():
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "done\n", "")
+
+
+def test_a_second_stream_reads_nothing_that_the_first_still_holds(monkeypatch):
+    pairs = make_pairs()
+    with stream(pairs, seed=1) as first, stream(pairs, seed=2) as alone:
+        take(first, 12)
+        expected = take(alone, 6)
+    monkeypatch.setattr("labkit.data.batches.read", lambda *_: [])  # nothing new can be read
+    with stream(pairs, seed=2, reuse=first) as second:
+        for wanted, found in zip(expected, take(second, 6), strict=True):
+            assert_equal(found, wanted)

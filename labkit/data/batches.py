@@ -22,6 +22,7 @@ class Batches(Iterator[Batch]):
     coarse cells) a visit to a sample gives `crops_per_sample` random windows of it, by default as many as would cover
     it once, of which at least `min_observed` is observed where a few tries find that.
 
+    `reuse` is an earlier stream of the same pairs and statistics whose chunks in memory serve this one too.
     `state_dict` is the position of what was consumed: a stream restored from it goes on bit for bit.
     """
 
@@ -40,6 +41,7 @@ class Batches(Iterator[Batch]):
         min_observed: float = 0.5,
         prefetch: int = 2,
         cache_mb: float = 256.0,
+        reuse: "Batches | None" = None,
         pin: bool = False,
     ) -> None:
         self._layout = Layout.of(
@@ -51,7 +53,7 @@ class Batches(Iterator[Batch]):
             crop=crop,
             crops_per_sample=crops_per_sample,
         )
-        self._reader = _Reader(pairs, statistics, self._layout, cache_mb * 2**20)
+        self._reader = reuse._reader if reuse else _Reader(pairs, statistics, self._layout, cache_mb * 2**20)
         self._assembly = Assembly(shared_invariant(pairs, statistics), pairs.factor, crop, min_observed, pin)
         self._batch_size, self._depth = batch_size, prefetch
         self._consumed = 0

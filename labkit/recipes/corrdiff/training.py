@@ -57,9 +57,10 @@ def train(
     model = CorrDiff(config, Channels.of(pairs), statistics, shape=pairs.shape, factor=pairs.factor)
     model.folder = folder
     options = {"tensorboard": tensorboard, "on_log": on_log, "quiet": quiet}
+    stream = None
     for stage in STAGES:
         if not folder.checkpoint_path(stage).exists():
-            _train_stage(model, stage, pairs, validation, options)
+            stream = _train_stage(model, stage, pairs, validation, stream, options)
         restore(model, stage)
     return model
 
@@ -101,7 +102,10 @@ def _statistics(config: CorrDiffConfig, folder: RunFolder, pairs: Pairs) -> Stat
     return statistics
 
 
-def _train_stage(model: CorrDiff, stage: str, pairs: Pairs, validation: Pairs, options: dict) -> None:
+def _train_stage(
+    model: CorrDiff, stage: str, pairs: Pairs, validation: Pairs, earlier: Batches | None, options: dict
+) -> Batches:
+    """Train one stage and return its stream of samples, so that the next need not read them again."""
     settings = getattr(model.config, stage)
     header = stage_header(model, stage)
     if stage == "regression":
@@ -118,6 +122,7 @@ def _train_stage(model: CorrDiff, stage: str, pairs: Pairs, validation: Pairs, o
         seed=model.config.seed + STAGES.index(stage),
         crop=model.config.data.crop,
         cache_mb=model.config.data.cache_mb,
+        reuse=earlier,
         pin=model.hardware.device.type == "cuda",
     )
     Trainer(
@@ -133,6 +138,7 @@ def _train_stage(model: CorrDiff, stage: str, pairs: Pairs, validation: Pairs, o
         validate=judge,
         **options,
     ).run()
+    return batches
 
 
 def _difference_std(model: CorrDiff, pairs: Pairs) -> Tensor:
