@@ -16,7 +16,7 @@ import numpy as np
 
 from labkit.data.pairs import Pairs
 from labkit.recipes import corrdiff
-from labkit.store.checkpoints import load_checkpoint, save_checkpoint
+from labkit.store.checkpoints import checkpoint_hash, load_checkpoint, save_checkpoint
 from labkit.store.runs import RunFolder
 
 MEMBERS = 16
@@ -35,7 +35,10 @@ def pack(run: Path, target: Path) -> None:
     shutil.copy(run / "metrics.jsonl", target / "metrics.jsonl")
     for stage in ("regression", "diffusion"):
         tensors, header = load_checkpoint(source.checkpoint_path(stage))
-        save_checkpoint(packed.checkpoint_path(stage), {name: t.half() for name, t in tensors.items()}, header)
+        if stage == "diffusion":  # it belongs to the regression beside it, which rounding has changed
+            header["regression"] = checkpoint_hash(packed.checkpoint_path("regression"))[:16]
+        halves = {name: tensor.half() for name, tensor in tensors.items()}
+        save_checkpoint(packed.checkpoint_path(stage), halves, header)
 
 
 def cases(pairs: Pairs) -> list[int]:
