@@ -42,14 +42,14 @@ def pack(run: Path, target: Path) -> None:
 
 
 def cases(pairs: Pairs) -> list[int]:
-    """Positions of twelve hours over the year, a typhoon's passage and a front's, found in the coarse input."""
+    """Positions of seven hours over the year, a typhoon's passage and a front's, found in the coarse input."""
     coarse = pairs.select(input=["msl", "t2m", "t850"]).input.compute()
     pressure = coarse.sel(channel="msl").min(("y_in", "x_in")).values
     t850 = coarse.sel(channel="t850").values
     contrast = np.where(pressure > 100_000, t850.max((1, 2)) - t850.min((1, 2)), 0)
     typhoon, front = int(pressure.argmin()), int(contrast.argmax())
-    over_the_year = np.linspace(200, len(pairs) - 200, 12).astype(int)
-    chosen = {*over_the_year.tolist(), *range(typhoon - 8, typhoon + 9, 2), *range(front - 4, front + 5, 2)}
+    over_the_year = np.linspace(200, len(pairs) - 200, 7).astype(int)
+    chosen = {*over_the_year.tolist(), *range(typhoon - 9, typhoon + 9, 3), *range(front - 3, front + 4, 3)}
     return sorted(chosen)
 
 

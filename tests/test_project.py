@@ -218,7 +218,7 @@ def test_make_lists_its_commands():
         ["make", "-C", str(ROOT), "--no-print-directory"], capture_output=True, text=True, check=True
     )
     listed = re.findall(r"^  make (\w+)", answer.stdout, re.MULTILINE)
-    assert listed == ["help", "explore", "test", "lab", "notebooks", "lint", "format", "clean"]
+    assert listed == ["help", "explore", "test", "lab", "notebooks", "bundled", "lint", "format", "clean"]
 
 
 @pytest.mark.parametrize(
