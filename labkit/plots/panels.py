@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from labkit.plots.colours import DIFFERENCES, colour_limits, colour_map, difference_limits
-from labkit.variables import Variable, lookup
+from labkit.variables import lookup
 
 Fields = Mapping[str, np.ndarray | xr.DataArray]
 Limits = tuple[float, float]
@@ -49,11 +49,7 @@ def differences(
     known = lookup(variable)
     arrays = {title: np.asarray(field, float) for title, field in fields.items()}
     limits = limits or difference_limits(np.concatenate([array.ravel() for array in arrays.values()]))
-    return _row(arrays, DIFFERENCES, limits, _difference_label(known), like, land, columns)
-
-
-def _difference_label(known: Variable) -> str:
-    return f"difference of {known.label}"
+    return _row(arrays, DIFFERENCES, limits, f"difference [{known.units}]", like, land, columns)
 
 
 def _row(arrays: Mapping[str, np.ndarray], cmap: str, limits: Limits, label: str, like, land, columns: int) -> Figure:
