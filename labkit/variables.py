@@ -80,7 +80,7 @@ _ALL = (
         "radar reflectivity",
         "dBZ",
         "equivalent_reflectivity_factor",
-        cmap="CET_L08",
+        cmap="CET_L8",
         limits=(0.0, 60.0),
         error_limit=25.0,
         thresholds=(10.0, 20.0, 30.0, 40.0),
