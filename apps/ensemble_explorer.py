@@ -11,10 +11,10 @@ import panel as pn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from apps.explorer.app import Explorer
+from apps.explorer.app import Explorer, extension
 from apps.explorer.library import open_library
 
-pn.extension(notifications=True, respect_explicit_sizing=True)
+extension()
 
 if pn.state.served:
     explorer = Explorer(pn.state.as_cached("explorer-library", open_library, files=tuple(sys.argv[1:])))

@@ -26,12 +26,18 @@ def grid(n: int, dx_km: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.n
     return axis, axis, lat, lon, np.where(height > 0, height, 0.0)
 
 
+def vortex(hour: int, width_km: float) -> tuple[float, float]:
+    """Centre x, y of the vortex in km."""
+    return width_km / 2 * (0.9 - 0.09 * hour), -width_km / 2 * (0.5 - 0.04 * hour)
+
+
 def state(hour: int, n: int, dx_km: float) -> np.ndarray:
     """Large-scale state (t2m, u10, v10, reflectivity) of one hour: a vortex going west, a front going south."""
     axis, _, _, _, height = grid(n, dx_km)
     y, x = np.meshgrid(axis, axis, indexing="ij")
     half = n * dx_km / 2
-    dx, dy = x - half * (0.9 - 0.09 * hour), y + half * (0.5 - 0.04 * hour)
+    centre = vortex(hour, n * dx_km)
+    dx, dy = x - centre[0], y - centre[1]
     r = np.hypot(dx, dy) + 1e-6
     radius = 0.16 * half + 12
     speed = 34 * (r / radius) * np.exp(0.5 - 0.5 * (r / radius) ** 2) + 5 * np.exp(-r / half)

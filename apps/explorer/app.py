@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from html import escape
+from urllib.parse import quote
 
 import panel as pn
 import panel_material_ui as pmui
@@ -40,6 +41,23 @@ THEME = {
     | {"components": {"MuiAppBar": {"styleOverrides": {"root": {"backgroundColor": "#0f2a3d", "color": "#ffffff"}}}}}
     | {"palette": {"primary": {"main": "#6db9ec"}, "secondary": {"main": "#ff9a6b"}}},
 }
+
+
+# Panel 1.9.4 and Bokeh 3.9.2 measure a figure that has been put into a Material layout but not laid out yet, and throw;
+# such a figure is measured soon after anyway.
+PATCH = """
+const figure = Bokeh.Models.get("Figure").prototype.default_view.prototype;
+for (const step of ["_measure_layout", "_after_layout"]) {
+  const original = figure[step];
+  figure[step] = function () { if (this.layout != null) original.call(this); };
+}
+"""
+
+
+def extension() -> None:
+    """Load Panel as the explorer needs it; call it in the served file, and once in a notebook."""
+    patch = "data:text/javascript," + quote(PATCH)
+    pn.extension(notifications=True, respect_explicit_sizing=True, js_files={"patch": patch})
 
 
 class Explorer(pn.viewable.Viewer):
@@ -80,14 +98,8 @@ class Explorer(pn.viewable.Viewer):
 
     def page(self) -> pmui.Page:
         """The whole page, for a served app."""
-        return pmui.Page(
-            title="Ensemble explorer",
-            main=self.main,
-            sidebar=self.sidebar,
-            sidebar_width=300,
-            theme_config=THEME,
-            busy_indicator="linear",
-        )
+        look = {"theme_config": THEME, "sidebar_width": 300, "busy_indicator": "linear"}
+        return pmui.Page(title="Ensemble explorer", main=self.main, sidebar=self.sidebar, **look)
 
     def share(self, location) -> None:
         """Keep the page's address and the selection the same; what it asks for and cannot be is said and left out."""
@@ -165,9 +177,9 @@ class Explorer(pn.viewable.Viewer):
 
     def _download(self, kind: str, **look) -> pmui.FileDownload:
         write, ending = {"png": (export.png, "png"), "csv": (export.csv, "csv"), "netcdf": (export.netcdf, "nc")}[kind]
-        button = pmui.FileDownload(
-            label=kind.upper() if kind != "netcdf" else "NetCDF", filename=f"explorer.{ending}", **look
-        )
+        label = "NetCDF" if kind == "netcdf" else kind.upper()
+        button = pmui.FileDownload(label=label, filename=f"explorer.{ending}", size=look["size"], margin=look["margin"])
+        button.variant = look["variant"]
 
         def contents():
             run = self.session.run

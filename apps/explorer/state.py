@@ -25,6 +25,25 @@ URL_NAMES = {
 }
 
 
+class Place(param.NumericTuple):
+    """A point (x, y) or a box (west, south, east, north) in km: finite, inside `extent`, with an area if a box."""
+
+    __slots__ = ["extent"]
+
+    def __init__(self, default=None, *, extent=None, **params) -> None:
+        self.extent = extent
+        super().__init__(default=default, **params)
+
+    def _validate_value(self, val, allow_None) -> None:
+        super()._validate_value(val, allow_None)
+        if val is None:
+            return
+        west, south, east, north = self.extent or (-math.inf, -math.inf, math.inf, math.inf)
+        inside = all(west <= x <= east for x in val[::2]) and all(south <= y <= north for y in val[1::2])
+        if not (inside and all(map(math.isfinite, val)) and (len(val) == 2 or (val[0] < val[2] and val[1] < val[3]))):
+            raise ValueError(f"{self.name}: {val} is no place within {self.extent} km")
+
+
 class ExplorerState(param.Parameterized):
     """One session's selection. `load` fits the bounds to a run; every later value is checked against them."""
 
@@ -37,8 +56,8 @@ class ExplorerState(param.Parameterized):
     scale = param.Selector(default="run", objects=["run", "case", "standard"], doc="What the colours are fitted to.")
     threshold = param.Number(0.0, bounds=(None, None), doc="P(exceed) threshold, in the variable's unit.")
     percentile = param.Integer(90, bounds=(1, 99))
-    point = param.NumericTuple(default=(0.0, 0.0), length=2, doc="x, y in km.")
-    box = param.NumericTuple(default=None, length=4, allow_None=True, doc="West, south, east, north edges in km.")
+    point = Place(default=(0.0, 0.0), length=2, doc="x, y in km.")
+    box = Place(default=None, length=4, allow_None=True, doc="West, south, east, north edges in km.")
     box_statistic = param.Selector(default="mean", objects=["mean", "maximum", "minimum"])
     scope = param.Selector(default="run", objects=["run", "case"], doc="Times that the calibration is made of.")
     stamps = param.Selector(default="prediction", objects=["prediction", "oracle"], doc="Whose members are shown.")
@@ -52,6 +71,7 @@ class ExplorerState(param.Parameterized):
         self.param.variable.objects = list(variables)
         self.param.time.bounds = (0, n_times - 1)
         self.param.member.bounds = (0, n_members - 1)
+        self.param.point.extent = self.param.box.extent = None
         x, y = self.point
         inside = extent[0] <= x <= extent[2] and extent[1] <= y <= extent[3]
         centre = ((extent[0] + extent[2]) / 2, (extent[1] + extent[3]) / 2)
@@ -63,6 +83,7 @@ class ExplorerState(param.Parameterized):
             box=None,
             extent=tuple(extent),
         )
+        self.param.point.extent = self.param.box.extent = tuple(extent)
 
     def set_threshold_bounds(self, low: float, high: float, value: float) -> None:
         """New bounds for the threshold; the value stays where it is inside them."""
