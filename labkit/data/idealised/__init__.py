@@ -16,8 +16,8 @@ What is in it, and what it is like in nature
   and meander; typhoons whose eyewall, radius of maximum wind, place and rain bands the coarse grid does not tell.
 
 How it compares (4 km, four years; notebook 02 draws it)
-- Kinetic energy falls as k^-2.0 between 130 and 24 km, between the observed k^-5/3 (Nastrom and Gage 1985) and the k^-3
-  of larger scales, and faster below 24 km, as in models with an effective resolution of six cells (Skamarock 2004).
+- Kinetic energy falls as k^-1.7 between 135 and 24 km, like the k^-5/3 observed (Nastrom and Gage 1985) on the way from
+  the k^-3 of larger scales, and faster below 24 km, as in models that resolve six cells (Skamarock 2004).
 - Rain is intermittent (33 % of cells have an echo, 0.7 % above 30 dBZ) and its rate so skewed that one hour in a
   thousand exceeds 20 mm/h while the wettest cell has 300. Mean 10 m wind is 6 m/s; typhoons reach 40.
 - By day the island's low ground warms by 5.5 K, the sea not at all.
