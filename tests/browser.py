@@ -10,11 +10,12 @@ import numpy as np
 import panel as pn
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Locator, Page, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 IDLE = "() => window.Bokeh && Bokeh.documents.length > 0 && Bokeh.documents.every((d) => d.is_idle)"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 PATIENCE_MS = 60_000  # generous: a loaded machine is slow, and speed is measured in benchmarks/ instead
+expect.set_options(timeout=PATIENCE_MS)
 
 
 def free_port() -> int:

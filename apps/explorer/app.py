@@ -137,8 +137,8 @@ class Explorer(pn.viewable.Viewer):
         self.variable_select = select(
             state.param.variable, {state.variable: state.variable}, "Variable", width=None, **WIDE
         )
-        self.time_player = _player()
-        self.member_player = _player()
+        self.time_player = _player("Time")
+        self.member_player = _player("Member")
         self.time_player.param.watch(lambda event: state.param.update(time=event.new), "value")
         self.member_player.param.watch(lambda event: state.param.update(member=event.new), "value")
         self.time_text = pn.pane.HTML(margin=(0, 10))
@@ -239,8 +239,10 @@ class Explorer(pn.viewable.Viewer):
         with pn.io.hold():
             self.tabs.active = list(self.views).index(state.tab)
             self.time_player.value, self.member_player.value = state.time, state.member
-            self.time_text.object = _setting("Time", sentences.time_label(run.times[state.time]))
-            self.member_text.object = _setting("Member", run.member_names[state.member])
+            self.time_text.object = _bold(sentences.time_label(run.times[state.time]))
+            self.member_text.object = _bold(
+                f"Member {sentences.plain(run.member_names[state.member], 12)} of {run.n_members}"
+            )
             view.show()
             self._announce(view.sentence(run))
 
@@ -261,12 +263,13 @@ def _heading(label: str) -> pn.pane.HTML:
     return pn.pane.HTML(escape(label), styles=style, margin=(10, 10, 0, 10))
 
 
-def _setting(label: str, value: str) -> str:
-    return f"{escape(label)} <b>{escape(value)}</b>"
+def _bold(value: str) -> str:
+    return f"<b>{escape(value)}</b>"
 
 
-def _player() -> pmui.Player:
+def _player(label: str) -> pmui.Player:
     return pmui.Player(
+        label=label,
         variant="minimal",
         interval=700,
         loop_policy="loop",

@@ -12,20 +12,28 @@ import numpy as np
 from bokeh.events import MouseLeave, MouseMove, RangesUpdate, SelectionGeometry, Tap
 from bokeh.layouts import gridplot
 from bokeh.models import (
+    AllIndices,
     BoxSelectTool,
     BoxZoomTool,
+    CDSView,
     ColumnDataSource,
     CrosshairTool,
     CustomJS,
+    GlyphRenderer,
+    Image,
     Label,
+    MultiLine,
     PanTool,
     PrintfTickFormatter,
+    Quad,
     Range1d,
     ResetTool,
-    SaveTool,
+    Scatter,
     Span,
+    Text,
     WheelZoomTool,
 )
+from bokeh.models.glyphs import Glyph
 from bokeh.plotting import figure
 
 from apps.explorer.runs import Run
@@ -77,7 +85,8 @@ class MapGrid:
         self.coast, self.graticule, self.degrees = _line_sources(run)
         self.sources = {key: ColumnDataSource({k: [] for k in ("image", "x", "y", "dw", "dh")}) for key in self.keys}
         self.arrows = {key: ColumnDataSource({"xs": [], "ys": []}) for key in self.keys}
-        self._lines: list = []
+        self._lines: list[GlyphRenderer] = []
+        self._glyphs, self._all = _glyphs(), AllIndices()
         self._shown: dict[str, tuple] = {}
         self._fields: dict[str, np.ndarray] = {}
         self.stride = (1, 1)
@@ -161,7 +170,7 @@ class MapGrid:
             aspect_ratio=_shape(east - west, north - south, axis=lowest, bar=own),
             min_border=4,
             min_border_left=54,
-            tools=[PanTool(), WheelZoomTool(), BoxZoomTool(match_aspect=True), ResetTool(), SaveTool()],
+            tools=[PanTool(), WheelZoomTool(), BoxZoomTool(match_aspect=True), ResetTool()],
         )
         plot.add_tools(CrosshairTool(overlay=crosshair))
         plot.grid.visible = False
@@ -171,27 +180,18 @@ class MapGrid:
         return plot
 
     def _add_layers(self, key: str, plot: figure, *, named: bool) -> None:
-        plot.image(
-            "image", x="x", y="y", dw="dw", dh="dh", source=self.sources[key], color_mapper=self.scales[key].mapper
-        )
-        grey = {"line_color": "#808080", "line_alpha": 0.55, "line_dash": [2, 4]}
-        lines = [plot.multi_line("xs", "ys", source=self.graticule, **grey)]
-        for style in (
-            {"line_color": "white", "line_alpha": 0.65, "line_width": 2.6},
-            {"line_color": "#202020", "line_width": 1.1},
-        ):
-            lines.append(plot.multi_line("xs", "ys", source=self.coast, **style))
-        if named:
-            text = {"text_font_size": "10px", "text_color": "#303030", "text_outline_color": "#ffffff"}
-            lines.append(plot.text("x", "y", "text", source=self.degrees, x_offset=3, y_offset=-2, **text))
+        image = Image(image="image", x="x", y="y", dw="dw", dh="dh", color_mapper=self.scales[key].mapper)
+        under = [(self.graticule, "graticule"), (self.coast, "halo"), (self.coast, "line")]
+        under += [(self.degrees, "degrees")] if named else []
+        over = [(self.arrows[key], "halo"), (self.arrows[key], "line")]
+        over += [(self.marker, "ring halo"), (self.marker, "ring"), (self.box, "box")]
+        lines, marks = ([self._layer(source, self._glyphs[name]) for source, name in pairs] for pairs in (under, over))
         self._lines += lines
-        for colour, width in (("white", 2.6), ("#202020", 1.0)):
-            plot.multi_line("xs", "ys", source=self.arrows[key], line_color=colour, line_width=width, line_alpha=0.8)
-        ring = {"fill_color": None, "line_color": "white", "line_width": 4}
-        plot.scatter("x", "y", source=self.marker, size=13, **ring)
-        plot.scatter("x", "y", source=self.marker, size=13, **(ring | {"line_color": "#d6006c", "line_width": 2}))
-        quad = {"left": "x0", "right": "x1", "bottom": "y0", "top": "y1", "source": self.box, "fill_alpha": 0.0}
-        plot.quad(line_color="#d6006c", line_width=2, **quad)
+        plot.renderers.extend([self._layer(self.sources[key], image), *lines, *marks])
+
+    def _layer(self, source: ColumnDataSource, glyph: Glyph) -> GlyphRenderer:
+        """A layer that shares its glyph: `figure.line` and its kin make seven models more for each."""
+        return GlyphRenderer(data_source=source, glyph=glyph, view=CDSView(filter=self._all))
 
     def _connect(self, on_tap, on_box) -> None:
         labels = [_readout_label() for _ in self.keys]
@@ -258,6 +258,21 @@ def _line_sources(run: Run) -> tuple[ColumnDataSource, ColumnDataSource, ColumnD
     ends = [line[np.argmin(line[:, 1] if name[-1] in "EW" else line[:, 0])] for name, line in run.graticule]
     degrees = ColumnDataSource({"x": [e[0] for e in ends], "y": [e[1] for e in ends], "text": names})
     return source(run.coast), source([line for _, line in run.graticule]), degrees
+
+
+def _glyphs() -> dict[str, Glyph]:
+    """Glyphs that all maps of a grid share, by name; dark lines have a white one under them."""
+    text = {"text_font_size": "10px", "text_color": "#303030", "text_outline_color": "#ffffff"}
+    ring = {"x": "x", "y": "y", "size": 13, "fill_color": None}
+    return {
+        "graticule": MultiLine(xs="xs", ys="ys", line_color="#808080", line_alpha=0.55, line_dash=[2, 4]),
+        "halo": MultiLine(xs="xs", ys="ys", line_color="white", line_alpha=0.65, line_width=2.6),
+        "line": MultiLine(xs="xs", ys="ys", line_color="#202020", line_width=1.1),
+        "degrees": Text(x="x", y="y", text="text", x_offset=3, y_offset=-2, **text),
+        "ring halo": Scatter(**ring, line_color="white", line_width=4),
+        "ring": Scatter(**ring, line_color="#d6006c", line_width=2),
+        "box": Quad(left="x0", right="x1", bottom="y0", top="y1", fill_alpha=0, line_color="#d6006c", line_width=2),
+    }
 
 
 def _readout_label() -> Label:

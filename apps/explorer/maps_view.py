@@ -23,7 +23,7 @@ class MapsView(View):
         sources = list(dict.fromkeys(s for v in run.variables for s in run.sources(v)))
         order = [s for s in ("interpolation", "regression", "mean", "prediction", "truth", "oracle") if s in sources]
         titles = {source: sentences.source_label(run, source, 0) for source in order}
-        self.grid = MapGrid(run, titles, on_tap=self.state.select_point, on_box=self.state.select_box)
+        self.grid = MapGrid(run, titles, on_tap=self.state.select_point)
         scales = {"the whole run": "run", "this time": "case", "the standard range": "standard"}
         controls = row(
             choice(self.state.param.show, {"Values": "values", "Minus truth": "difference"}, "Show"),
