@@ -10,7 +10,7 @@ import run_notebooks
 from nbclient.exceptions import CellExecutionError
 
 # A lesson takes under two minutes on two free cores; a busy machine gets some grace.
-LIMIT_S = 180
+LIMIT_S = 600  # a hang, not a speed: machines are noisy
 
 
 @pytest.mark.slow
