@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Callable, Iterator
 from io import BytesIO
 
@@ -24,6 +25,16 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
+def wait_for_server(port: int, seconds: float = 120) -> None:
+    """Return when something listens on the port."""
+    for _ in range(int(10 * seconds)):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.1)
+    raise TimeoutError(f"nothing listens on port {port}")
+
+
 @pytest.fixture(scope="module")
 def serve() -> Iterator[Callable[..., str]]:
     """`serve(make)` -> address of a server in this process whose every session calls `make()`."""
@@ -33,6 +44,7 @@ def serve() -> Iterator[Callable[..., str]]:
         port = free_port()
         look = {"show": False, "threaded": True, "address": "127.0.0.1", "websocket_origin": f"localhost:{port}"}
         servers.append(pn.serve({"/explorer": make}, port=port, **look, **options))
+        wait_for_server(port)
         return f"http://localhost:{port}/explorer"
 
     yield start
@@ -74,8 +86,8 @@ def page(chromium: Browser) -> Iterator[Page]:
     watched = Watched(page)
     yield page
     context.close()
-    assert not watched.errors, "\n".join(watched.errors)
     assert not watched.outside, "\n".join(watched.outside)
+    assert not watched.errors, "\n".join(watched.errors)
 
 
 def visit(page: Page, address: str) -> Page:

@@ -254,7 +254,8 @@ def _refused(values: dict) -> None:
     names = ", ".join(URL_NAMES.get(name, "?") for name in values)
     if pn.state.notifications:
         pn.state.notifications.warning(
-            f"The address asks for something that this run does not have ({names}); the rest is shown."
+            f"The address asks for something that this run does not have ({names}); the rest is shown.",
+            duration=15_000,
         )
 
 

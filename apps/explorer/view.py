@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
@@ -72,18 +73,23 @@ class View(pn.viewable.Viewer):
     def when_done(self, future: Future, show: Callable[[Future], None]) -> bool:
         """Call `show(future)` on the session's own thread once the future is done; False where that is later.
 
-        Without a session (in a test or a notebook) it waits. Nothing is called after the session has ended.
+        Without a session (in a test or a notebook) it waits. Only the last future waited for is shown, and nothing
+        after the session has ended.
         """
         document = pn.state.curdoc
+        self._awaited = (future, show)
         if future.done() or not document or not document.session_context:
             show(future)
             return True
-        future.add_done_callback(partial(self._schedule, document, show))
+        # A future keeps its callbacks for ever, and the library keeps the future: nothing in them may hold a session.
+        future.add_done_callback(partial(_tell, weakref.ref(self), weakref.ref(document)))
         return False
 
-    def _schedule(self, document, show: Callable[[Future], None], future: Future) -> None:
-        if not self.closed:
-            document.add_next_tick_callback(lambda: None if self.closed else show(future))
+    def arrive(self, future: Future) -> None:
+        """A future is done; called on the session's own thread."""
+        awaited, show = self._awaited
+        if awaited is future and not self.closed:
+            show(future)
 
     def build(self, run: Run) -> pn.viewable.Viewable:
         raise NotImplementedError
@@ -98,6 +104,12 @@ class View(pn.viewable.Viewer):
 
 log = logging.getLogger(__name__)
 WIDE = {"sizing_mode": "stretch_width"}
+
+
+def _tell(view: weakref.ref, document: weakref.ref, future: Future) -> None:
+    """Called on the thread that did the work."""
+    if (waiting := view()) is not None and not waiting.closed and (page := document()) is not None:
+        page.add_next_tick_callback(partial(waiting.arrive, future))
 
 
 def column(*children, **params) -> pmui.Column:
