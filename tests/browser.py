@@ -67,9 +67,13 @@ class Watched:
         self.errors: list[str] = []
         self.outside: list[str] = []
         page.on("pageerror", lambda error: self.errors.append(f"{error} {error.stack}"))
-        page.on("console", lambda message: message.type == "error" and self.errors.append(message.text))
+        page.on("console", self._console)
         page.on("dialog", lambda dialog: (self.errors.append(f"a dialog said {dialog.message}"), dialog.dismiss()))
         page.on("request", self._request)
+
+    def _console(self, message) -> None:
+        if message.type == "error":
+            self.errors.append(f"{message.text} ({message.location.get('url', '')})")
 
     def _request(self, request) -> None:
         host = request.url.split("/")[2] if "://" in request.url else ""

@@ -97,7 +97,7 @@ def test_every_tab_shows_its_pictures(page, address):  # noqa: F811
 
 
 def test_a_slider_step_changes_pictures_words_and_address(page, address):  # noqa: F811
-    visit(page, address)
+    visit(page, address + "?t=0")
     before = page.locator(".bk-Figure").nth(4).screenshot()
     page.get_by_role("slider", name="Time").press("ArrowRight")
     headline(page, "12 Sep 2021 01:00 UTC")
@@ -125,7 +125,6 @@ def test_an_address_brings_the_same_view_to_someone_else(page, address):  # noqa
     assert "eastward wind" in page.content().lower() or page.get_by_text("eastward wind").count()
 
 
-@pytest.mark.xfail(strict=False, reason="seen red on a busy machine; its mend is not measured yet (issue 2 stays open)")
 @pytest.mark.parametrize(
     "asked", ["m=9999", "var=%3Cimg%20src%3Dx%20onerror%3Dalert(1)%3E", "run=..%2F..%2Fetc", "xy=%5B1e9,0%5D"]
 )
@@ -175,6 +174,9 @@ def test_the_code_is_shown(page, address):  # noqa: F811
     code = page.get_by_text("tree = open_tree(")
     expect(code).to_be_visible()
     assert "maps_figure" in code.inner_text() and "time=2" in code.inner_text()
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.get_by_role("button", name="Copy", exact=True).click()
+    until(page, lambda: page.evaluate("navigator.clipboard.readText()") == code.inner_text())
 
 
 def test_members_are_drawn_before_ones_eyes_and_a_draw_can_be_cancelled(page, address, gate):  # noqa: F811
@@ -220,7 +222,6 @@ def contrast(one: str, other: str) -> float:
     return (high + 0.05) / (low + 0.05)
 
 
-@pytest.mark.skip(reason="NOT PASSING: one request leaves the page on a busy machine; to be mended in issue 2")
 def test_files_cannot_script_the_page(page, serve, tmp_path):  # noqa: F811
     tree = parts.small_tree()
     tree.attrs = {"title": HOSTILE}
@@ -255,7 +256,6 @@ def visitors(url: str, n: int) -> list[int]:
     return given
 
 
-@pytest.mark.xfail(strict=False, reason="seen red on a busy machine; its mend is not measured yet (issue 2 stays open)")
 def test_no_session_outlives_its_page(serve, tmp_path):  # noqa: F811
     library, alive, made = parts.library(tmp_path), weakref.WeakSet(), []
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import weakref
+from functools import partial
 from html import escape
 from urllib.parse import quote
 
 import panel as pn
 import panel_material_ui as pmui
+import param
+from panel.util import edit_readonly
 
 from apps.explorer import export, sentences
 from apps.explorer.about_view import AboutView
@@ -57,7 +61,7 @@ for (const step of ["_measure_layout", "_after_layout"]) {
 def extension() -> None:
     """Load Panel as the explorer needs it; call it in the served file, and once in a notebook."""
     patch = "data:text/javascript," + quote(PATCH)
-    pn.extension(notifications=True, respect_explicit_sizing=True, js_files={"patch": patch})
+    pn.extension(respect_explicit_sizing=True, js_files={"patch": patch})
 
 
 class Explorer(pn.viewable.Viewer):
@@ -70,11 +74,13 @@ class Explorer(pn.viewable.Viewer):
         self.state.param.run.objects = list(library.options().values())
         self.state.run = selection.pop("run", next(iter(library.options().values())))
         self._load_run()
+        self._open_case()
         self.state.param.update(**selection)
         self.views: dict[str, View] = {name: view(self.session) for name, view in VIEWS.items()}
         if pn.state.curdoc and pn.state.curdoc.session_context:
             pn.state.on_session_destroyed(self._close)
         self.headline = pn.pane.HTML(sizing_mode="stretch_width", styles={"font-size": "15px"}, margin=(10, 12, 2, 12))
+        self.notice = pmui.Alert(object="", severity="warning", visible=False, closeable=True, **WIDE)
         self.session.announce, self.session.refresh_runs = self._announce, self._refresh_runs
         self._make_sidebar()
         self.tabs = pmui.Tabs(
@@ -94,21 +100,34 @@ class Explorer(pn.viewable.Viewer):
 
     @property
     def main(self) -> list[pn.viewable.Viewable]:
-        return [self.headline, self.tabs]
+        return [self.notice, self.headline, self.tabs]
 
     def page(self) -> pmui.Page:
         """The whole page, for a served app."""
         look = {"theme_config": THEME, "sidebar_width": 300, "busy_indicator": "linear"}
-        return pmui.Page(title="Ensemble explorer", main=self.main, sidebar=self.sidebar, **look)
+        page = pmui.Page(title="Ensemble explorer", main=self.main, sidebar=self.sidebar, **look)
+        if pn.state.curdoc and pn.state.curdoc.session_context:
+            pn.state.on_session_destroyed(partial(_let_go, weakref.ref(page)))
+        return page
 
     def share(self, location) -> None:
         """Keep the page's address and the selection the same; what it asks for and cannot be is said and left out."""
         asked = location.query_params
-        if asked.get("run") in self.state.param.run.objects:
-            self.state.run = asked["run"]
-        if "var" in asked and asked["var"] in self.state.param.variable.objects:
-            self.state.variable = asked["var"]
-        location.sync(self.state, URL_NAMES, on_error=_refused)
+        refused = [key for name, key in URL_NAMES.items() if key in asked and not self._take(name, asked[key])]
+        if refused:
+            self.notice.object = (
+                f"The address asks for something that this run does not have ({', '.join(refused)}); the rest is shown."
+            )
+            self.notice.visible = True
+        location.sync(self.state, URL_NAMES, on_error=lambda values: None)  # said above
+
+    def _take(self, name: str, value) -> bool:
+        """Set a parameter of the state to a value from outside; False where it cannot be that."""
+        try:
+            setattr(self.state, name, self.state.param[name].deserialize(value))
+        except (ValueError, TypeError):
+            return False
+        return True
 
     def _close(self, context) -> None:
         for view in self.views.values():
@@ -123,6 +142,11 @@ class Explorer(pn.viewable.Viewer):
         run = self.session.run
         self.state.load(variables=run.variables, n_times=len(run.times), n_members=run.n_members, extent=run.extent)
         self._fit_threshold()
+
+    def _open_case(self) -> None:
+        """The first case worth seeing, rather than the first time of the run."""
+        for case in self.session.library.presets(self.session.run.id)[:1]:
+            self.state.param.update(variable=case.variable, time=case.time, point=case.point)
 
     def _fit_threshold(self) -> None:
         run = self.session.run
@@ -166,13 +190,10 @@ class Explorer(pn.viewable.Viewer):
         code = pmui.Button(label="Show code", icon="code", on_click=self._show_code, **look)
         self.code = pn.pane.HTML(sizing_mode="stretch_width")
         copy = pmui.Button(label="Copy", icon="content_copy", **look)
-        self.code_text = pmui.TextInput(visible=False)
-        copy.js_on_click(
-            args={"text": self.code_text}, code="navigator.clipboard && navigator.clipboard.writeText(text.value)"
-        )
-        self.dialog = pmui.Dialog(
-            self.code, copy, self.code_text, title="The same in labkit", width_option="md", close_on_click=True
-        )
+        # The text travels as the button's tag: `args` of a JavaScript callback keep a session for ever.
+        copy.js_on_click(code="navigator.clipboard && navigator.clipboard.writeText(cb_obj.origin.tags[0])")
+        self.copy = copy
+        self.dialog = pmui.Dialog(self.code, copy, title="The same in labkit", width_option="md", close_on_click=True)
         return pmui.Column(pmui.Row(*downloads, margin=0), pmui.Row(link, code, margin=0), self.dialog, margin=(0, 4))
 
     def _download(self, kind: str, **look) -> pmui.FileDownload:
@@ -193,7 +214,7 @@ class Explorer(pn.viewable.Viewer):
         run = self.session.run
         text = code_of(run, self.state, self.session.library.path(run.id))
         self.code.object = f"<pre style='font-size:13px;overflow:auto'>{escape(text)}</pre>"
-        self.code_text.value = text
+        self.copy.tags = [text]
         self.dialog.open = True
 
     def _fill_sidebar(self) -> None:
@@ -250,13 +271,17 @@ class Explorer(pn.viewable.Viewer):
         self.headline.object = escape(sentence)
 
 
-def _refused(values: dict) -> None:
-    names = ", ".join(URL_NAMES.get(name, "?") for name in values)
-    if pn.state.notifications:
-        pn.state.notifications.warning(
-            f"The address asks for something that this run does not have ({names}); the rest is shown.",
-            duration=15_000,
-        )
+class Idle(param.Parameterized):
+    """Something that is never busy."""
+
+    busy = param.Boolean(False)
+
+
+def _let_go(page: weakref.ref, context) -> None:
+    """A Material page watches the server's `busy` for ever, and so is never collected: have it watch its own."""
+    if (gone := page()) is not None:
+        with param.edit_constant(gone), edit_readonly(gone):
+            gone.busy = Idle().param.busy
 
 
 def _heading(label: str) -> pn.pane.HTML:

@@ -36,6 +36,7 @@ INPUTS = (
     "tisr",
 )
 TRUTH_SEED = 2**40  # far from any member's seed
+STORM_NEAR_M_S = 2.0  # a typhoon is near where its coarse vortex is this fast or faster
 CENTRE = (121.0, 23.6)  # the map is drawn as if the island lay here (degrees east, north)
 
 
@@ -115,16 +116,29 @@ def _centres(n: int, dx: float) -> np.ndarray:
 
 
 def open_idealised(
-    start: str = "2000-01-01", end: str = "2000-12-31T23", *, step_h: int = 1, chunk: int = 8, **config
+    start: str = "2000-01-01",
+    end: str = "2000-12-31T23",
+    *,
+    step_h: int = 1,
+    storm_step_h: int | None = None,
+    chunk: int = 8,
+    **config,
 ) -> Pairs:
     """The idealised atmosphere between two times (inclusive), every `step_h` hours, nothing computed yet.
 
+    With `storm_step_h` also every so many hours while a typhoon is near. A model of the target *given* the input may
+    train on that: seeing some inputs more often than the climate has them changes where it is good, not what is right.
     Further keywords are those of `IdealisedConfig`. Hours are generated `chunk` at a time.
     """
     settings = IdealisedConfig(**{**config, "shape": tuple(config.get("shape", (64, 64)))})
     times = _times(start, end, step_h)
     place = world(settings)
-    hours = (times - EPOCH).astype(np.float64)
+    hours = _hours(times)
+    if storm_step_h:
+        often = _times(start, end, storm_step_h)
+        near = often[place.state(_hours(often)).typhoon.speed > STORM_NEAR_M_S]
+        times = np.union1d(times, near)
+        hours = _hours(times)
     lazy_hours = da.from_array(hours, chunks=chunk)
     ny, nx = settings.shape
 
@@ -174,6 +188,10 @@ def oracle(pairs: Pairs, time_index: int, seeds: Sequence[int]) -> np.ndarray:
     stamp = pairs.target.time.values[time_index].astype("datetime64[h]")
     draws = world(settings).ensemble(float((stamp - EPOCH).astype(int)), seeds)
     return draws[:, [TARGETS.index(name) for name in pairs.target_channels]]
+
+
+def _hours(times: np.ndarray) -> np.ndarray:
+    return (times - EPOCH).astype(np.float64)
 
 
 def _times(start: str, end: str, step_h: int) -> np.ndarray:
