@@ -17,6 +17,7 @@ from labkit.data.batches import Batch, Batches
 from labkit.errors import Cancelled, CheckpointError, LabError
 from labkit.models.ema import EMA
 from labkit.models.hardware import Hardware
+from labkit.optimiser import make_optimiser
 from labkit.store.checkpoints import flatten, load_checkpoint, save_checkpoint, unflatten
 from labkit.store.runs import RunFolder
 
@@ -63,8 +64,7 @@ class Trainer:
         self.header, self.seed, self.validate = dict(header), seed, validate
         self.on_log, self.quiet = on_log, quiet
         self.ema = EMA(network, settings.ema_halflife_samples)
-        fused = {"fused": True} if hardware.device.type in ("cuda", "cpu") else {}
-        self.optimiser = torch.optim.Adam(network.parameters(), lr=settings.lr, betas=(0.9, 0.99), **fused)
+        self.optimiser = make_optimiser(settings.optimiser, network, settings.lr)
         self.samples = self.reported = 0  # samples learnt from, and those whose logs and validation are done
         self.micro_batch = min(settings.micro_batch or settings.batch_size, settings.batch_size)
         self.best, self.losses = math.inf, []
@@ -129,7 +129,7 @@ class Trainer:
     def _step(self, batch: Batch) -> None:
         """One optimiser step, whole or not at all; when memory runs out the batch is taken again in halves."""
         for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(self.settings, self.samples)
+            group["lr"] = learning_rate(self.settings, self.samples) * group.get("ratio", 1.0)
         while (loss := self._attempt(batch)) is None:
             self._halve()
         clip_norm = math.inf if self.settings.clip_norm is None else self.settings.clip_norm
@@ -279,7 +279,7 @@ def _parts(batch: Batch, size: int) -> list[Batch]:
     return [batch[start : start + size] for start in range(0, len(batch), size)]
 
 
-def _lay_out_alike(optimiser: torch.optim.Optimizer) -> None:
+def _lay_out_alike(optimiser) -> None:
     """Give loaded moments the memory layout of their weights: the fused step pairs numbers by their place in memory."""
     for weight, state in optimiser.state.items():
         for name, value in state.items():

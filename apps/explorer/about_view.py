@@ -23,6 +23,7 @@ READING = {
 
 
 class AboutView(View):
+    tab = "about"
     uses = ()
 
     def build(self, run: Run) -> pn.viewable.Viewable:

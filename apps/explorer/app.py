@@ -28,15 +28,7 @@ from apps.explorer.view import WIDE, Session, View, select
 TITLES = dict(
     zip(TABS, ("Maps", "Members", "Probability", "Point & time", "Calibration", "Draw", "About"), strict=True)
 )
-VIEWS = {
-    "maps": MapsView,
-    "members": MembersView,
-    "probability": ProbabilityView,
-    "point": PointView,
-    "calibration": CalibrationView,
-    "draw": DrawView,
-    "about": AboutView,
-}
+VIEWS = (MapsView, MembersView, ProbabilityView, PointView, CalibrationView, DrawView, AboutView)
 ICONS = {"wind": "air", "rain": "thunderstorm", "cyclone": "cyclone", "front": "severe_cold"}
 LOOK = {"shape": {"borderRadius": 6}, "typography": {"button": {"textTransform": "none"}}}
 THEME = {
@@ -76,7 +68,7 @@ class Explorer(pn.viewable.Viewer):
         self._load_run()
         self._open_case()
         self.state.param.update(**selection)
-        self.views: dict[str, View] = {name: view(self.session) for name, view in VIEWS.items()}
+        self.views: dict[str, View] = {view.tab: view(self.session) for view in VIEWS}
         if pn.state.curdoc and pn.state.curdoc.session_context:
             pn.state.on_session_destroyed(self._close)
         self.headline = pn.pane.HTML(sizing_mode="stretch_width", styles={"font-size": "15px"}, margin=(10, 12, 2, 12))

@@ -67,6 +67,7 @@ def times_of(run: Run, scope: str, time: int) -> tuple[int, ...]:
 
 
 class CalibrationView(View):
+    tab = "calibration"
     uses = ("variable", "scope")
 
     def build(self, run: Run) -> pn.viewable.Viewable:

@@ -91,12 +91,14 @@ def _work(library: Library, model_id: str, request: DrawRequest, label: str, job
 class DrawView(View):
     """Keeps the session's own job; the periodic callback that follows it lives no longer than the job does."""
 
+    tab = "draw"
     uses = ("variable",)
 
     def __init__(self, session, **params) -> None:
         super().__init__(session, **params)
         self.form, self.job, self.card = DrawForm(), None, None
         self._poller, self._began = None, 0.0
+        self._fields: dict[int, np.ndarray] = {}
         models = self.session.library.models.options()
         self.form.param.model.objects = list(models.values()) or [""]
         if models:
@@ -143,13 +145,15 @@ class DrawView(View):
             self.form.param.watch(self._model_changed, "model"),
             self.form.param.watch(self._describe, ["case"]),
         ]
-        self._model_changed()
-        self._refresh()
         return column(controls, self.case_text, how, self.progress, self.message, self.mosaic.row(margin=400))
 
     def draw(self, run: Run) -> None:
-        if self.job is not None:
-            self._show_members()
+        if not self.form.model:
+            return
+        if self.card is None:
+            self._model_changed()
+        self._refresh()
+        self._show_members()
 
     def sentence(self, run: Run) -> str:
         waiting = len(self.session.library.queue)
@@ -171,9 +175,14 @@ class DrawView(View):
         """Show what has arrived since the last time."""
         if self.job is None:
             return
-        with pn.io.hold():
-            self._take_members()
-            self._refresh()
+        arrived = self._take_members()
+        if self.visible:
+            with pn.io.hold():
+                self._refresh()
+                if arrived:
+                    self._show_members()
+        else:
+            self._stale = True
         if self.job.over:
             self._stop_polling()
             self.session.refresh_runs()
@@ -247,15 +256,15 @@ class DrawView(View):
                 progress_text(job, self.session.library.queue.position(job), time.monotonic() - self._began),
             )
 
-    def _take_members(self) -> None:
+    def _take_members(self) -> bool:
+        """Take the members drawn since the last time; whether one of them is of the case that is shown."""
         arrived = False
         while self.job.arrived:
             case, member, fields = self.job.arrived.pop(0)
             arrived = arrived or case == 0
             if case == 0:
                 self._fields[member] = fields
-        if arrived:
-            self._show_members()
+        return arrived
 
     def _show_members(self) -> None:
         """The members of the first case drawn so far, in their places."""

@@ -17,6 +17,7 @@ from labkit.variables import canonical
 
 
 class MapsView(View):
+    tab = "maps"
     uses = ("variable", "time", "member", "show", "scale", "point", "box", "lines", "arrows")
 
     def build(self, run: Run) -> pn.viewable.Viewable:

@@ -120,6 +120,7 @@ class Mosaic:
 
 
 class MembersView(View):
+    tab = "members"
     uses = ("variable", "time", "member", "scale", "stamps")
 
     def build(self, run: Run) -> pn.viewable.Viewable:

@@ -16,6 +16,7 @@ from labkit.plots.colours import SOURCE_COLOURS, SOURCE_LABELS
 
 
 class PointView(View):
+    tab = "point"
     uses = ("variable", "time", "point", "box", "box_statistic", "scale", "lines", "member")
 
     def build(self, run: Run) -> pn.viewable.Viewable:

@@ -33,6 +33,7 @@ MAPS = {
 
 
 class ProbabilityView(View):
+    tab = "probability"
     uses = ("variable", "time", "threshold", "percentile", "scale", "point", "box", "lines")
 
     def build(self, run: Run) -> pn.viewable.Viewable:

@@ -35,9 +35,10 @@ class Session:
 class View(pn.viewable.Viewer):
     """A tab. `build(run)` returns its content, once a run; `draw(run)` brings it up to date with the state.
 
-    `uses` names the parameters of the state that it shows.
+    `uses` names the parameters of the state that it shows, `tab` the tab that it is.
     """
 
+    tab: str
     uses: tuple[str, ...] = ()
 
     def __init__(self, session: Session, **params) -> None:
@@ -49,6 +50,11 @@ class View(pn.viewable.Viewer):
 
     def __panel__(self) -> pn.viewable.Viewable:
         return self.holder
+
+    @property
+    def visible(self) -> bool:
+        """Whether its tab is the one that is looked at."""
+        return self.state.tab == self.tab
 
     def touch(self, names: set[str]) -> None:
         """Note what has changed in the state."""
@@ -86,10 +92,18 @@ class View(pn.viewable.Viewer):
         return False
 
     def arrive(self, future: Future) -> None:
-        """A future is done; called on the session's own thread."""
+        """A future is done; called on the session's own thread.
+
+        Nothing is shown on a tab that is not looked at: Panel 1.9.4 takes what changes there for a page without a
+        server, and has the browser fetch its styles from the internet. It is drawn when the tab is opened.
+        """
         awaited, show = self._awaited
-        if awaited is future and not self.closed:
+        if awaited is not future or self.closed:
+            return
+        if self.visible:
             show(future)
+        else:
+            self._stale = True
 
     def build(self, run: Run) -> pn.viewable.Viewable:
         raise NotImplementedError

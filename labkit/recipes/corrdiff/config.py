@@ -43,6 +43,7 @@ class StageConfig(Strict):
     samples: Positive = 2_000_000
     batch_size: Positive = 256
     micro_batch: Positive | None = None  # None: the whole batch at once; halved when memory runs out
+    optimiser: Literal["adam", "muon"] = "adam"
     lr: float = Field(2e-4, gt=0)
     warmup_samples: int = Field(0, ge=0)
     decay: Literal["none", "cosine"] = "none"

@@ -1,0 +1,152 @@
+"""Measure the ensemble explorer as a browser sees it: first paint, slider steps, many sessions, what is left of them.
+
+    python benchmarks/bench_explorer.py [--steps 12] [--sessions 20] [FILE ...]
+
+Serves the app in a process of its own, drives it in headless Chromium and prints JSON. FILE is as for the app.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+from bokeh.client import pull_session
+from playwright.sync_api import Browser, Page, sync_playwright
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+from browser import FLAGS, IDLE, free_port, wait_for_server  # noqa: E402
+from chromium import find_or_install  # noqa: E402
+
+APP = ROOT / "apps" / "ensemble_explorer.py"
+TABS = ("Maps", "Members", "Probability", "Point & time")
+LIFETIME_MS = 500
+# Resolves with the milliseconds from the next key press until the time's label has changed and two frames were drawn.
+STOPWATCH = """() => {
+  const label = () => [...Bokeh.documents[0]._all_models.values()].map((m) => m.text ?? "")
+    .filter((text) => typeof text == "string" && text.includes("UTC")).join();
+  const before = label();
+  window.elapsed = new Promise((resolve) => addEventListener("keydown", () => {
+    const pressed = performance.now();
+    const look = () => label() == before ? requestAnimationFrame(look)
+      : requestAnimationFrame(() => requestAnimationFrame(() => resolve(performance.now() - pressed)));
+    look();
+  }, {capture: true, once: true}));
+}"""
+
+
+def serve(files: list[str]) -> tuple[subprocess.Popen, str]:
+    """The app as a user serves it, and its address."""
+    port = free_port()
+    command = [sys.executable, "-m", "panel", "serve", str(APP), "--port", str(port), "--address", "127.0.0.1"]
+    command += ["--allow-websocket-origin", f"localhost:{port}", "--allow-websocket-origin", f"127.0.0.1:{port}"]
+    command += ["--check-unused-sessions", str(LIFETIME_MS), "--unused-session-lifetime", str(LIFETIME_MS)]
+    server = subprocess.Popen(
+        command + (["--args", *files] if files else []), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    wait_for_server(port)
+    return server, f"http://localhost:{port}/ensemble_explorer"
+
+
+def open_page(browser: Browser, address: str) -> tuple[Page, dict]:
+    """A new visitor's page, with how long it took and what came over the wire."""
+    page = browser.new_context(viewport={"width": 1440, "height": 900}).new_page()
+    page.set_default_timeout(120_000)
+    page.wire = []
+    page.on("websocket", lambda socket: socket.on("framereceived", lambda payload: page.wire.append(len(payload))))
+    started = time.perf_counter()
+    page.goto(address)
+    page.wait_for_function(IDLE, polling=20)
+    page.locator(".bk-Figure").first.wait_for()
+    seconds = time.perf_counter() - started
+    paint = "performance.getEntriesByName('first-contentful-paint')[0].startTime / 1000"
+    transferred = "performance.getEntries().reduce((sum, e) => sum + (e.transferSize ?? 0), 0) / 1e6"
+    return page, {
+        "maps_drawn_s": round(seconds, 2),
+        "first_paint_s": round(page.evaluate(paint), 2),
+        "download_mb": round(page.evaluate(transferred), 2),
+        "websocket_mb": round(sum(page.wire) / 1e6, 2),
+    }
+
+
+def steps(page: Page, count: int) -> dict:
+    """Median and largest milliseconds and kilobytes of a step of the time slider, there and back again."""
+    slider, times, sizes = page.get_by_role("slider", name="Time"), [], []
+    slider.press("Home")
+    page.wait_for_timeout(1000)
+    for step in range(2 * count):
+        page.evaluate(STOPWATCH)
+        before = len(page.wire)
+        slider.press("ArrowRight" if step < count else "ArrowLeft")
+        times.append(page.evaluate("window.elapsed"))
+        page.wait_for_timeout(250)  # until whatever else belongs to the step has come
+        sizes.append(sum(page.wire[before:]) / 1e3)
+    return {
+        "ms_median": round(statistics.median(times)),
+        "ms_largest": round(max(times)),
+        "kb_median": round(statistics.median(sizes)),
+        "kb_largest": round(max(sizes)),
+    }
+
+
+def crowd(address: str, count: int) -> dict:
+    """So many sessions opened at the same moment: seconds until the first and the last has its document."""
+    taken: list[float] = []
+    started = time.perf_counter()
+
+    def one() -> None:
+        connection = pull_session(url=address)
+        taken.append(time.perf_counter() - started)
+        connection.close()
+
+    threads = [threading.Thread(target=one) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return {"sessions": len(taken), "first_s": round(min(taken), 2), "last_s": round(max(taken), 2)}
+
+
+def resident_mb(process: subprocess.Popen) -> float:
+    text = Path(f"/proc/{process.pid}/status").read_text()
+    return int(next(line for line in text.splitlines() if line.startswith("VmRSS")).split()[1]) / 1e3
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--steps", type=int, default=12)
+    parser.add_argument("--sessions", type=int, default=20)
+    parser.add_argument("files", nargs="*")
+    options = parser.parse_args()
+    server, address = serve(options.files)
+    figures: dict = {}
+    try:
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=find_or_install(), args=FLAGS)
+            figures["first visitor"] = open_page(browser, address)[1]
+            page, figures["second visitor (warm)"] = open_page(browser, address)
+            for tab in TABS:
+                page.get_by_role("tab", name=tab, exact=True).click()
+                page.wait_for_timeout(3000)
+                figures[f"slider step, {tab}"] = steps(page, options.steps)
+            browser.close()
+        memory = [resident_mb(server)]
+        for round_ in range(3):
+            figures[f"crowd {round_ + 1}"] = crowd(address, options.sessions)
+            time.sleep(6 * LIFETIME_MS / 1000)
+            memory.append(resident_mb(server))
+        figures["server_mb_before_and_after_each_crowd"] = [round(m) for m in memory]
+    finally:
+        server.terminate()
+    print(json.dumps(figures, indent=1))
+
+
+if __name__ == "__main__":
+    main()
