@@ -1,4 +1,4 @@
-"""Optimisers: Adam, as published networks use it, or Muon, which needs half the samples or fewer where few are to be had.
+"""Optimisers: Adam, as published networks use it, or Muon, which needs half the samples or fewer.
 
 Muon (Jordan et al. 2024) replaces the momentum of each weight matrix by the nearest orthogonal matrix, so that every
 direction of a layer is learnt at one pace. PyTorch's takes matrices; here the kernels of convolutions are given to it

@@ -199,9 +199,12 @@ def test_ctrl_c_waits_for_the_end_of_a_step(tmp_path):
     assert load_header(trainer.folder.checkpoint_path("regression-last"))["samples"] == 16
 
 
-def test_stopped_by_an_error_then_resumed_equals_uninterrupted(tmp_path, uninterrupted):
+@pytest.mark.parametrize("optimiser", ["adam", "muon"])
+def test_stopped_by_an_error_then_resumed_equals_uninterrupted(tmp_path, optimiser):
     """Killed without notice: all after the last checkpoint is lost and done again."""
-    trainer = make_trainer(tmp_path)
+    chosen = {"optimiser": optimiser}
+    make_trainer(tmp_path / "uninterrupted", chosen).run()
+    trainer = make_trainer(tmp_path / "resumed", chosen)
 
     def failing(network, batch, generator):
         if trainer.samples == 40:
@@ -213,8 +216,8 @@ def test_stopped_by_an_error_then_resumed_equals_uninterrupted(tmp_path, uninter
         trainer.run()
     assert no_thread_is_left()
     assert load_header(trainer.folder.checkpoint_path("regression-last"))["samples"] == 32
-    make_trainer(tmp_path).run()
-    assert_same_run(RunFolder(tmp_path), uninterrupted)
+    make_trainer(tmp_path / "resumed", chosen).run()
+    assert_same_run(RunFolder(tmp_path / "resumed"), RunFolder(tmp_path / "uninterrupted"))
 
 
 KILLED = """
