@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 BETAS = (0.9, 0.99)
-MUON_RATIO = 2.5  # of its learning rate to Adam's, where its steps are scaled to the size of Adam's
+MUON_RATIO = 4.0  # of its learning rate to Adam's, where its steps are scaled to the size of Adam's
 LEAST_OUTPUTS = 8  # layers with fewer outputs, the last one above all, are left to Adam
 
 

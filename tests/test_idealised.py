@@ -8,7 +8,7 @@ from labkit.data.idealised import IdealisedConfig, open_idealised
 from labkit.data.idealised.fine_scale import TARGETS, NoiseMaker
 from labkit.data.idealised.large_scale import fields_on
 from labkit.data.idealised.randomness import hashed_normal, smooth_normal
-from labkit.data.idealised.reader import TRUTH_SEED, World, world
+from labkit.data.idealised.reader import EPOCH, STORM_NEAR_M_S, TRUTH_SEED, World, world
 from labkit.data.regrid import block_mean, upsample
 from labkit.errors import DataError
 
@@ -203,3 +203,15 @@ def test_other_grids():
     assert np.isfinite(pairs.target.values).all()
     with pytest.raises(DataError, match="whole coarse cells"):
         open_idealised(shape=[30, 64])
+
+
+def test_storms_can_be_seen_more_often_than_their_climate():
+    usual = open_idealised("2001-06-01", "2001-10-31T23", step_h=97)
+    often = open_idealised("2001-06-01", "2001-10-31T23", step_h=97, storm_step_h=12)
+    extra = np.setdiff1d(often.target.time.values, usual.target.time.values)
+    assert set(usual.target.time.values) < set(often.target.time.values) and len(extra) > 5
+    place = world(often.attrs["config"])
+    hours = (extra.astype("datetime64[h]") - EPOCH).astype(float)
+    assert (place.state(hours).typhoon.speed > STORM_NEAR_M_S).all() and (hours % 12 == 0).all()
+    same = usual.target.time.values[3]
+    np.testing.assert_array_equal(often.target.sel(time=same), usual.target.sel(time=same))
