@@ -98,8 +98,10 @@ class CorrDiffModels:
 
     def draw(self, model_id: str, request: DrawRequest, path: Path, *, on_member: OnMember, progress, cancel) -> Path:
         from labkit.recipes.corrdiff import sample
+        from labkit.recipes.corrdiff.drawing import default_batch
 
         model, pairs = self._open(model_id)
+        wanted = len(request.times) * len(request.seeds)
         return sample(
             model,
             pairs,
@@ -109,6 +111,7 @@ class CorrDiffModels:
             solver=request.solver,
             num_steps=request.num_steps,
             with_oracle=request.with_oracle,
+            batch_size=min(default_batch(model, pairs.shape), wanted),  # a few members need no full batch
             on_member=on_member,
             progress=progress,
             cancel=cancel,
