@@ -57,5 +57,5 @@ def test_the_sample_is_worth_looking_at(tree):
     """Between interpolation (0) and the oracle (1) the members come near the oracle. Half of the hours are a typhoon's
     or a front's, in which the winds' spread is known to be too small (README, limits): hence the wide margin."""
     scores = score_tree(tree).sel(source="prediction")
-    assert (scores.achieved_skill > 0.8).all()
-    assert (np.abs(scores.spread_skill - 1) < 0.3).all()
+    assert (scores.achieved_skill > 0.88).all()
+    assert (np.abs(scores.spread_skill - 1) < 0.2).all()

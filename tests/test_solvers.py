@@ -181,7 +181,7 @@ def test_unknown_solver_is_refused_with_the_known_ones():
 
 @pytest.mark.parametrize("std", [3.0, 10.0, 20.0, 30.0])
 def test_patterns_as_wide_as_the_first_noise_level_lose_spread(std):
-    """Draws start from N(0, sigma_max^2), the noised law is N(0, std^2 + sigma_max^2). A smooth field's largest patterns
-    have many times the spread of a pixel, so that sigma_max has to be far above one."""
+    """Draws start from N(0, sigma_max^2), the noised law is N(0, std^2 + sigma_max^2). The largest patterns of a smooth
+    field have many times the spread of a pixel, so that sigma_max has to be far above one."""
     levels = edm_noise_levels(64, sigma_min=0.005, sigma_max=40.0)
     assert spread_left(heun, levels, std=std) / std == pytest.approx(40 / (1600 + std**2) ** 0.5, rel=0.01)
