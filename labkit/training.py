@@ -17,7 +17,7 @@ from labkit.data.batches import Batch, Batches
 from labkit.errors import Cancelled, CheckpointError, LabError
 from labkit.models.ema import EMA
 from labkit.models.hardware import Hardware
-from labkit.optimiser import make_optimiser
+from labkit.models.optimiser import make_optimiser
 from labkit.store.checkpoints import flatten, load_checkpoint, save_checkpoint, unflatten
 from labkit.store.runs import RunFolder
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
+from labkit.models.optimiser import MUON_RATIO, MuonAdam, make_optimiser
 from labkit.models.unet import UNet
-from labkit.optimiser import MUON_RATIO, MuonAdam, make_optimiser
 
 LR = 0.01
 
