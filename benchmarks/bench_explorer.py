@@ -12,12 +12,10 @@ import json
 import statistics
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
-from bokeh.client import pull_session
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
@@ -55,9 +53,9 @@ def serve(files: list[str]) -> tuple[subprocess.Popen, str]:
     return server, f"http://localhost:{port}/ensemble_explorer"
 
 
-def open_page(browser: Browser, address: str) -> tuple[Page, dict]:
-    """A new visitor's page, with how long it took and what came over the wire."""
-    page = browser.new_context(viewport={"width": 1440, "height": 900}).new_page()
+def open_page(context: BrowserContext, address: str) -> tuple[Page, dict]:
+    """A visitor's page, with how long it took and what came over the wire."""
+    page = context.new_page()
     page.set_default_timeout(120_000)
     page.wire = []
     page.on("websocket", lambda socket: socket.on("framereceived", lambda payload: page.wire.append(len(payload))))
@@ -91,27 +89,29 @@ def steps(page: Page, count: int) -> dict:
     return {
         "ms_median": round(statistics.median(times)),
         "ms_largest": round(max(times)),
-        "kb_median": round(statistics.median(sizes)),
+        "kb_median": round(statistics.median(sizes)),  # 0 in a crowd, where nobody listens
         "kb_largest": round(max(sizes)),
     }
 
 
-def crowd(address: str, count: int) -> dict:
-    """So many sessions opened at the same moment: seconds until the first and the last has its document."""
-    taken: list[float] = []
-    started = time.perf_counter()
-
-    def one() -> None:
-        connection = pull_session(url=address)
+def crowd(browser: Browser, address: str, count: int) -> dict:
+    """So many visitors in one browser at once: seconds until the maps of the first and the last are drawn, and what a
+    step of one of them costs meanwhile."""
+    context = browser.new_context(viewport={"width": 1440, "height": 900})
+    context.set_default_timeout(300_000)
+    pages = [context.new_page() for _ in range(count)]
+    started, taken = time.perf_counter(), []
+    for page in pages:
+        page.goto(address, wait_until="commit")
+    for page in pages:
+        page.wait_for_function(IDLE, polling=100)
+        page.locator(".bk-Figure").first.wait_for()
         taken.append(time.perf_counter() - started)
-        connection.close()
-
-    threads = [threading.Thread(target=one) for _ in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return {"sessions": len(taken), "first_s": round(min(taken), 2), "last_s": round(max(taken), 2)}
+    pages[0].wire = []
+    pages[0].bring_to_front()
+    step = steps(pages[0], 4)
+    context.close()
+    return {"sessions": len(taken), "first_s": round(taken[0], 1), "last_s": round(taken[-1], 1), "step": step}
 
 
 def resident_mb(process: subprocess.Popen) -> float:
@@ -123,6 +123,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--sessions", type=int, default=20)
+    parser.add_argument("--no-crowd", action="store_true", help="leave out the many sessions")
     parser.add_argument("files", nargs="*")
     options = parser.parse_args()
     server, address = serve(options.files)
@@ -130,18 +131,20 @@ def main() -> None:
     try:
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=find_or_install(), args=FLAGS)
-            figures["first visitor"] = open_page(browser, address)[1]
-            page, figures["second visitor (warm)"] = open_page(browser, address)
+            first, second = (browser.new_context(viewport={"width": 1440, "height": 900}) for _ in range(2))
+            figures["first visitor"] = open_page(first, address)[1]
+            figures["second visitor, empty browser cache"] = open_page(second, address)[1]
+            page, figures["second visitor again (warm)"] = open_page(second, address)
             for tab in TABS:
                 page.get_by_role("tab", name=tab, exact=True).click()
                 page.wait_for_timeout(3000)
                 figures[f"slider step, {tab}"] = steps(page, options.steps)
+            memory = [resident_mb(server)]
+            for round_ in range(0 if options.no_crowd else 2):
+                figures[f"crowd {round_ + 1}"] = crowd(browser, address, options.sessions)
+                time.sleep(6 * LIFETIME_MS / 1000)
+                memory.append(resident_mb(server))
             browser.close()
-        memory = [resident_mb(server)]
-        for round_ in range(3):
-            figures[f"crowd {round_ + 1}"] = crowd(address, options.sessions)
-            time.sleep(6 * LIFETIME_MS / 1000)
-            memory.append(resident_mb(server))
         figures["server_mb_before_and_after_each_crowd"] = [round(m) for m in memory]
     finally:
         server.terminate()
