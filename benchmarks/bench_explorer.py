@@ -20,6 +20,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
+# The tests' own helpers, which are no package: hence the path above, and imports below it.
 from browser import FLAGS, IDLE, free_port, wait_for_server  # noqa: E402
 from chromium import find_or_install  # noqa: E402
 

@@ -17,13 +17,14 @@ import panel as pn
 import pytest
 import xarray as xr
 from bokeh.client import pull_session
-from browser import chromium, colours, free_port, page, serve, visit, wait_for_server  # noqa: F401
+from browser import colours, free_port, visit, wait_for_server
 from playwright.sync_api import Page, expect
 from synthetic_tree import write_tree
 
 from apps.explorer.app import Explorer, extension
 from labkit.store.trees import open_tree
 
+pytest_plugins = ["browser"]  # its fixtures: chromium, page, serve
 pytestmark = pytest.mark.browser
 ROOT = Path(__file__).resolve().parents[1]
 HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script> $$\\text{a}$$"
@@ -47,20 +48,20 @@ def gate() -> threading.Semaphore:
 
 
 @pytest.fixture(scope="module")
-def address(serve, gate, tmp_path_factory) -> str:  # noqa: F811
+def address(serve, gate, tmp_path_factory) -> str:
     library = parts.library(tmp_path_factory.mktemp("served"), models=parts.FakeModels(gate=gate))
     return serve(lambda: session(library))
 
 
-def headline(page: Page, text: str) -> None:  # noqa: F811
+def headline(page: Page, text: str) -> None:
     expect(page.get_by_text(text).first).to_be_visible(timeout=60_000)
 
 
-def query(page: Page) -> dict[str, str]:  # noqa: F811
+def query(page: Page) -> dict[str, str]:
     return {k: v[0] for k, v in urllib.parse.parse_qs(urllib.parse.urlparse(page.url).query).items()}
 
 
-def until(page: Page, condition) -> None:  # noqa: F811
+def until(page: Page, condition) -> None:
     for _ in range(300):
         if condition():
             return
@@ -68,7 +69,7 @@ def until(page: Page, condition) -> None:  # noqa: F811
     raise AssertionError("nothing happened within 30 s")
 
 
-def test_it_opens_on_maps_that_are_drawn(page, address):  # noqa: F811
+def test_it_opens_on_maps_that_are_drawn(page, address):
     visit(page, address)
     headline(page, "the truth lies within the 5 members")
     figures = page.locator(".bk-Figure")
@@ -78,7 +79,7 @@ def test_it_opens_on_maps_that_are_drawn(page, address):  # noqa: F811
     expect(page.get_by_text("Strongest wind")).to_be_visible()
 
 
-def test_every_tab_shows_its_pictures(page, address):  # noqa: F811
+def test_every_tab_shows_its_pictures(page, address):
     visit(page, address)
     for name, said in {
         "Members": "All 5 members",
@@ -96,7 +97,7 @@ def test_every_tab_shows_its_pictures(page, address):  # noqa: F811
             assert colours(page.locator(".bk-Figure").first) > 5, name
 
 
-def test_a_slider_step_changes_pictures_words_and_address(page, address):  # noqa: F811
+def test_a_slider_step_changes_pictures_words_and_address(page, address):
     visit(page, address + "?t=0")
     before = page.locator(".bk-Figure").nth(4).screenshot()
     page.get_by_role("slider", name="Time").press("ArrowRight")
@@ -105,13 +106,13 @@ def test_a_slider_step_changes_pictures_words_and_address(page, address):  # noq
     until(page, lambda: page.locator(".bk-Figure").nth(4).screenshot() != before)
 
 
-def test_members_play(page, address):  # noqa: F811
+def test_members_play(page, address):
     visit(page, address + "?tab=members")
     page.get_by_role("button", name="play").last.click()
     until(page, lambda: int(query(page).get("m", 0)) >= 2)
 
 
-def test_an_address_brings_the_same_view_to_someone_else(page, address):  # noqa: F811
+def test_an_address_brings_the_same_view_to_someone_else(page, address):
     visit(page, address + "?var=u10&t=3&m=2&tab=point&xy=%5B28,-92%5D")
     headline(page, "At x 28, y -92 km")
     expect(page.get_by_text("12 Sep 2021 03:00 UTC").first).to_be_visible()
@@ -128,20 +129,20 @@ def test_an_address_brings_the_same_view_to_someone_else(page, address):  # noqa
 @pytest.mark.parametrize(
     "asked", ["m=9999", "var=%3Cimg%20src%3Dx%20onerror%3Dalert(1)%3E", "run=..%2F..%2Fetc", "xy=%5B1e9,0%5D"]
 )
-def test_nonsense_in_an_address_is_refused_and_said(page, address, asked):  # noqa: F811
+def test_nonsense_in_an_address_is_refused_and_said(page, address, asked):
     visit(page, f"{address}?{asked}&t=2")
     headline(page, "12 Sep 2021 02:00 UTC")
     expect(page.get_by_text("The address asks for something").first).to_be_visible()
 
 
-def test_a_case_is_one_click_away(page, address):  # noqa: F811
+def test_a_case_is_one_click_away(page, address):
     visit(page, address + "?var=t2m")
     page.get_by_text("Strongest wind").click()
     headline(page, "10 m wind speed, 12 Sep 2021")
     until(page, lambda: "wind_speed" in query(page).get("var", ""))
 
 
-def test_the_mouse_reads_every_map_and_a_click_chooses_the_place(page, address):  # noqa: F811
+def test_the_mouse_reads_every_map_and_a_click_chooses_the_place(page, address):
     visit(page, address + "?var=t2m")
     page.wait_for_timeout(1000)
     box = page.locator(".bk-Figure").nth(2).bounding_box()
@@ -156,7 +157,7 @@ def test_the_mouse_reads_every_map_and_a_click_chooses_the_place(page, address):
     headline(page, "members are below it")
 
 
-def test_what_is_seen_can_be_taken_along(page, address, tmp_path):  # noqa: F811
+def test_what_is_seen_can_be_taken_along(page, address, tmp_path):
     visit(page, address + "?var=t2m&t=2")
     kinds = {"PNG": b"\x89PNG", "CSV": b"# t2m [K] at", "NetCDF": b"\x89HDF"}
     for name, magic in kinds.items():
@@ -168,7 +169,7 @@ def test_what_is_seen_can_be_taken_along(page, address, tmp_path):  # noqa: F811
     assert open_tree(tmp_path / "sample-t2m-t2.nc")["prediction"].sizes == {"ensemble": 5, "time": 1, "y": 32, "x": 32}
 
 
-def test_the_code_is_shown(page, address):  # noqa: F811
+def test_the_code_is_shown(page, address):
     visit(page, address + "?var=t2m&t=2")
     page.get_by_role("button", name="Show code").click()
     code = page.get_by_text("tree = open_tree(")
@@ -179,7 +180,7 @@ def test_the_code_is_shown(page, address):  # noqa: F811
     until(page, lambda: page.evaluate("navigator.clipboard.readText()") == code.inner_text())
 
 
-def test_members_are_drawn_before_ones_eyes_and_a_draw_can_be_cancelled(page, address, gate):  # noqa: F811
+def test_members_are_drawn_before_ones_eyes_and_a_draw_can_be_cancelled(page, address, gate):
     visit(page, address + "?tab=draw")
     draw = page.get_by_role("button", name="Draw", exact=True)
     expect(draw).to_be_enabled()
@@ -200,7 +201,7 @@ def test_members_are_drawn_before_ones_eyes_and_a_draw_can_be_cancelled(page, ad
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_both_themes_can_be_read(page, address, theme):  # noqa: F811
+def test_both_themes_can_be_read(page, address, theme):
     visit(page, address)
     if theme == "dark":
         page.locator("header button").last.click()
@@ -222,7 +223,7 @@ def contrast(one: str, other: str) -> float:
     return (high + 0.05) / (low + 0.05)
 
 
-def test_files_cannot_script_the_page(page, serve, tmp_path):  # noqa: F811
+def test_files_cannot_script_the_page(page, serve, tmp_path):
     tree = parts.small_tree()
     tree.attrs = {"title": HOSTILE}
     for group in ("truth", "prediction"):
@@ -256,7 +257,7 @@ def visitors(url: str, n: int) -> list[int]:
     return given
 
 
-def test_no_session_outlives_its_page(serve, tmp_path):  # noqa: F811
+def test_no_session_outlives_its_page(serve, tmp_path):
     library, alive, made = parts.library(tmp_path), weakref.WeakSet(), []
 
     def make():
@@ -276,13 +277,13 @@ def test_no_session_outlives_its_page(serve, tmp_path):  # noqa: F811
     assert len(made) == 3 and not alive
 
 
-def test_twenty_people_at_once(serve, tmp_path):  # noqa: F811
+def test_twenty_people_at_once(serve, tmp_path):
     library = parts.library(tmp_path)
     given = visitors(serve(lambda: session(library)), 20)
     assert len(given) == 20 and len(set(given)) == 1 and given[0] > 200
 
 
-def test_the_app_itself_serves_what_it_is_given(page, tmp_path):  # noqa: F811
+def test_the_app_itself_serves_what_it_is_given(page, tmp_path):
     port, path = free_port(), write_tree(tmp_path / "mine.nc", parts.small_tree())
     command = [sys.executable, "-m", "panel", "serve", str(ROOT / "apps" / "ensemble_explorer.py")]
     command += [
