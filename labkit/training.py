@@ -104,7 +104,8 @@ class Trainer:
                 return
             batch = next(self.batches)
             self._step(batch)
-            bar.update(len(batch))
+            with _uninterrupted():
+                bar.update(len(batch))
 
     def _report(self, bar: tqdm) -> None:
         """Log, validate and save where these are due; all of it is done again where Ctrl-C came in between."""
@@ -206,10 +207,11 @@ class Trainer:
         self.folder.log(**entry)
         shown = {"loss": "loss", "validation_score": "score"}
         self.shown |= {shown[name]: f"{value:.4g}" for name, value in figures.items() if name in shown}
-        bar.set_postfix(self.shown)
-        if self.writer is not None:
-            for name, value in figures.items():
-                self.writer.add_scalar(f"{self.stage}/{name}", value, self.samples)
+        with _uninterrupted():
+            bar.set_postfix(self.shown)
+            if self.writer is not None:
+                for name, value in figures.items():
+                    self.writer.add_scalar(f"{self.stage}/{name}", value, self.samples)
         if self.on_log is not None:
             self.on_log(entry)
 
@@ -304,7 +306,7 @@ def _tensorboard(folder: RunFolder, stage: str, reported: int):
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Ctrl-C waits for the end of the block, so that no step is torn in two."""
+    """Ctrl-C waits for the end of the block, so that no step is torn in two and no lock of a library stays taken."""
     usual = signal.getsignal(signal.SIGINT)
     if not callable(usual) or threading.current_thread() is not threading.main_thread():
         yield  # Ctrl-C is ignored, or goes to another thread
