@@ -38,6 +38,7 @@ from bokeh.plotting import figure
 
 from apps.explorer.runs import Run
 from apps.explorer.scale import Look, Scale, bar_figure
+from apps.explorer.sources import put
 
 MAX_CELLS = 65536
 _FRAME = 280  # nominal height of a map in pixels, by which its borders are added to its shape
@@ -129,9 +130,9 @@ class MapGrid:
 
     def set_place(self, point: tuple[float, float], box: tuple[float, ...] | None) -> None:
         """Mark the chosen point, or the chosen box."""
-        self.marker.data = {"x": [], "y": []} if box else {"x": [point[0]], "y": [point[1]]}
+        put(self.marker, {"x": [], "y": []} if box else {"x": [point[0]], "y": [point[1]]})
         edges = dict(zip(("x0", "y0", "x1", "y1"), box or [0] * 4, strict=True))
-        self.box.data = {name: [value] if box else [] for name, value in edges.items()}
+        put(self.box, {name: [value] if box else [] for name, value in edges.items()})
 
     def set_lines(self, visible: bool) -> None:
         for renderer in self._lines:
@@ -139,7 +140,7 @@ class MapGrid:
 
     def set_arrows(self, key: str, u: np.ndarray | None, v: np.ndarray | None) -> None:
         """Wind arrows on one map: u, v (y, x); None for none."""
-        self.arrows[key].data = {"xs": [], "ys": []} if u is None else arrow_lines(self.run, u, v)
+        put(self.arrows[key], {"xs": [], "ys": []} if u is None else arrow_lines(self.run, u, v))
 
     def _send(self, key: str) -> None:
         cells, west, south, width, height = self._visible(self._fields[key])

@@ -8,13 +8,14 @@ import numpy as np
 import panel as pn
 import panel_material_ui as pmui
 from bokeh.events import Tap
-from bokeh.models import ColorBar, ColumnDataSource, LinearColorMapper, Range1d
+from bokeh.models import ColumnDataSource, LinearColorMapper, Range1d
 from bokeh.plotting import figure
 
 from apps.explorer import sentences
 from apps.explorer.maps_view import value_look
 from apps.explorer.runs import Run
-from apps.explorer.scale import Look, bar_figure, set_bar
+from apps.explorer.scale import Look, bar_figure, color_bar, set_bar
+from apps.explorer.sources import put
 from apps.explorer.view import View, choice, column, html, row
 
 MAX_STAMP = 96
@@ -32,7 +33,7 @@ class Mosaic:
         self.labels = ColumnDataSource({"x": [], "y": [], "text": []})
         self.frame = ColumnDataSource({"left": [], "right": [], "bottom": [], "top": [], "colour": []})
         self.mapper = LinearColorMapper(palette=["#cccccc"], low=0, high=1, nan_color="rgba(0,0,0,0)")
-        self.bar = ColorBar(color_mapper=self.mapper, width=14, padding=4, bar_line_color=None)
+        self.bar = color_bar(self.mapper)
         self.bar_figure = bar_figure(self.bar)
         self.figure = self._figure(on_choose)
         self.arrange(np.arange(2.0), np.arange(2.0), 1)
@@ -60,22 +61,22 @@ class Mosaic:
         for k, field in enumerate(fields):
             x, y = self.corner(k)
             canvas[y : y + self.ny, x : x + self.nx] = field[self.flip][:: self.stride, :: self.stride]
-        set_bar(self.mapper, self.bar, look)
+        set_bar(self.bar, look)
         self.bar_figure.title.text = look.unit
         self.image.data = {"image": [canvas], "x": [0], "y": [0], "dw": [width], "dh": [height]}
         corners = [self.corner(k) for k in range(len(names))]
-        self.labels.data = {"x": [c[0] for c in corners], "y": [c[1] + self.ny for c in corners], "text": names}
+        put(self.labels, {"x": [c[0] for c in corners], "y": [c[1] + self.ny for c in corners], "text": names})
 
     def mark(self, marks: list[tuple[int, str]]) -> None:
         """Frame the pictures (index, colour)."""
         corners = [self.corner(k) for k, _ in marks]
-        self.frame.data = {
+        edges = {
             "left": [x for x, _ in corners],
             "right": [x + self.nx for x, _ in corners],
             "bottom": [y for _, y in corners],
             "top": [y + self.ny for _, y in corners],
-            "colour": [colour for _, colour in marks],
         }
+        put(self.frame, edges | {"colour": [colour for _, colour in marks]})
 
     def corner(self, k: int) -> tuple[int, int]:
         """Lower left cell of picture k; the first is at the upper left."""

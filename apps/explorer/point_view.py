@@ -11,6 +11,7 @@ from apps.explorer import sentences
 from apps.explorer.maps import MapGrid
 from apps.explorer.maps_view import map_row, value_look
 from apps.explorer.runs import Run
+from apps.explorer.sources import put
 from apps.explorer.view import View, choice, column, html, row
 from labkit.plots.colours import SOURCE_COLOURS, SOURCE_LABELS
 
@@ -92,12 +93,12 @@ class Distribution:
         pad = 0.05 * (high - low) or 0.5
         edges = np.linspace(low - pad, high + pad, int(np.clip(np.sqrt(members.size) * 3, 9, 30)))
         counts = np.histogram(members, edges)[0]
-        self.bars.data = {"left": edges[:-1], "right": edges[1:], "top": counts}
-        self.rug.data = {"x": members, "y": np.zeros(members.size)}
-        self.outline.data = _outline(values["oracle"], edges) if "oracle" in values else {"x": [], "y": []}
+        put(self.bars, {"left": edges[:-1], "right": edges[1:], "top": counts})
+        put(self.rug, {"x": members, "y": np.zeros(members.size)})
+        put(self.outline, _outline(values["oracle"], edges) if "oracle" in values else {"x": [], "y": []})
         for source, line in self.lines.items():
             value = float(values[source]) if source in values else np.nan
-            line.data = {"x": [value] if np.isfinite(value) else []}
+            put(line, {"x": [value] if np.isfinite(value) else []})
         self.figure.xaxis.axis_label = label
 
 
@@ -160,7 +161,7 @@ class Fan:
         }
         data |= {f"p{p}": np.percentile(members, p, axis=0) for p in (5, 25, 75, 95)}
         data |= {f"o{p}": np.percentile(oracle, p, axis=0) for p in (5, 95)}
-        self.source.data = data
+        put(self.source, data)
         at = dates[now]
         self.now.location = at.astype("datetime64[ms]").astype(float) if isinstance(at, np.datetime64) else float(at)
         self.figure.yaxis.axis_label = label

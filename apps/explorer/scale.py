@@ -9,6 +9,7 @@ import numpy as np
 from bokeh.models import ColorBar, ColumnDataSource, FixedTicker, LinearColorMapper, Range1d
 from bokeh.plotting import figure
 
+from apps.explorer.sources import put
 from labkit.plots.colours import nice_step
 
 LEVELS = 65534
@@ -41,7 +42,7 @@ class Scale:
     meta: ColumnDataSource = field(default_factory=_meta)
 
     def __post_init__(self) -> None:
-        self.bar = ColorBar(color_mapper=self.bar_mapper, width=14, padding=4, bar_line_color=None)
+        self.bar = color_bar(self.bar_mapper)
 
     def fit(self, look: Look, fields: Iterable[np.ndarray]) -> bool:
         """Take on a look; True where pixels sent before no longer mean the same values."""
@@ -49,9 +50,9 @@ class Scale:
         changed = (offset, step) != (self.meta.data["offset"][0], self.meta.data["step"][0])
         low, high = look.limits
         digits = int(np.clip(np.ceil(2 - np.log10(max(high - low, 1e-12))), 0, 6))
-        self.meta.data = {"offset": [offset], "step": [step], "digits": [digits], "unit": [look.unit]}
+        put(self.meta, {"offset": [offset], "step": [step], "digits": [digits], "unit": [look.unit]})
         self.mapper.update(palette=list(look.colours), low=(low - offset) / step, high=(high - offset) / step)
-        set_bar(self.bar_mapper, self.bar, look)
+        set_bar(self.bar, look)
         return changed
 
     def encode(self, values: np.ndarray) -> np.ndarray:
@@ -60,9 +61,14 @@ class Scale:
         return np.rint(scaled).astype(np.uint16) if np.isfinite(scaled).all() else scaled.astype(np.float32)
 
 
-def set_bar(mapper: LinearColorMapper, bar: ColorBar, look: Look) -> None:
-    mapper.update(palette=list(look.colours), low=look.limits[0], high=look.limits[1])
-    bar.ticker = FixedTicker(ticks=ticks(look.limits))
+def color_bar(mapper: LinearColorMapper) -> ColorBar:
+    return ColorBar(color_mapper=mapper, ticker=FixedTicker(ticks=[]), width=14, padding=4, bar_line_color=None)
+
+
+def set_bar(bar: ColorBar, look: Look) -> None:
+    """Fit a bar of `color_bar` and its mapper to a look. A new ticker would have Bokeh walk over the whole page."""
+    bar.color_mapper.update(palette=list(look.colours), low=look.limits[0], high=look.limits[1])
+    bar.ticker.ticks = ticks(look.limits)
 
 
 def bar_figure(bar: ColorBar) -> figure:

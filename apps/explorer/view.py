@@ -11,6 +11,7 @@ from html import escape
 
 import panel as pn
 import panel_material_ui as pmui
+import param
 
 from apps.explorer.library import Library
 from apps.explorer.runs import Run
@@ -18,10 +19,13 @@ from apps.explorer.state import ExplorerState
 from labkit.errors import LabError
 
 
-class Session:
-    """One person's explorer: the shared library and a selection of their own."""
+class Session(param.Parameterized):
+    """One person's explorer: the shared library and a selection of their own; `busy` while a view waits for a job."""
+
+    busy = param.Boolean(False)
 
     def __init__(self, library: Library, state: ExplorerState) -> None:
+        super().__init__()
         self.library, self.state = library, state
         # The explorer sets these two: to say a sentence, and to offer the runs that the library has by now.
         self.announce: Callable[[str], None] = lambda sentence: None
@@ -84,7 +88,8 @@ class View(pn.viewable.Viewer):
         """
         document = pn.state.curdoc
         self._awaited = (future, show)
-        if future.done() or not document or not document.session_context:
+        self.session.busy = later = not future.done() and bool(document and document.session_context)
+        if not later:
             show(future)
             return True
         # A future keeps its callbacks for ever, and the library keeps the future: nothing in them may hold a session.
@@ -100,6 +105,7 @@ class View(pn.viewable.Viewer):
         awaited, show = self._awaited
         if awaited is not future or self.closed:
             return
+        self.session.busy = False
         if self.visible:
             show(future)
         else:
