@@ -99,10 +99,14 @@ class ExplorerState(param.Parameterized):
 
     def select_box(self, x0: float, y0: float, x1: float, y1: float) -> None:
         """The box that was dragged, in any order of its corners."""
-        west, south, east, north = self.extent
-        xs, ys = sorted(_clamp(v, west, east) for v in (x0, x1)), sorted(_clamp(v, south, north) for v in (y0, y1))
-        if xs[0] < xs[1] and ys[0] < ys[1]:
-            self.box = (xs[0], ys[0], xs[1], ys[1])
+        self.box = box_within(self.extent, x0, y0, x1, y1) or self.box
+
+
+def box_within(extent: tuple[float, ...], x0: float, y0: float, x1: float, y1: float) -> tuple[float, ...] | None:
+    """West, south, east, north edges of the part of a box that lies within `extent`; None where it has no area."""
+    west, south, east, north = extent
+    xs, ys = sorted(_clamp(v, west, east) for v in (x0, x1)), sorted(_clamp(v, south, north) for v in (y0, y1))
+    return (xs[0], ys[0], xs[1], ys[1]) if xs[0] < xs[1] and ys[0] < ys[1] else None
 
 
 def _clamp(value: float, low: float, high: float) -> float:
