@@ -6,7 +6,7 @@ as 16-bit numbers on one linear scale, so that six maps of 256 x 256 cells stay 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from bokeh.events import MouseLeave, MouseMove, RangesUpdate, SelectionGeometry, Tap
@@ -131,8 +131,11 @@ class MapGrid:
     def set_place(self, point: tuple[float, float], box: tuple[float, ...] | None) -> None:
         """Mark the chosen point, or the chosen box."""
         put(self.marker, {"x": [], "y": []} if box else {"x": [point[0]], "y": [point[1]]})
-        edges = dict(zip(("x0", "y0", "x1", "y1"), box or [0] * 4, strict=True))
-        put(self.box, {name: [value] if box else [] for name, value in edges.items()})
+        self.set_boxes([box] if box else [])
+
+    def set_boxes(self, boxes: Sequence[tuple[float, ...]]) -> None:
+        """Draw boxes (west, south, east, north) in km."""
+        put(self.box, {name: [box[i] for box in boxes] for i, name in enumerate(("x0", "y0", "x1", "y1"))})
 
     def set_lines(self, visible: bool) -> None:
         for renderer in self._lines:
