@@ -11,7 +11,7 @@ import panel_material_ui as pmui
 import param
 from panel.util import edit_readonly
 
-from apps.explorer.view import WIDE, Session, View
+from apps.explorer.view import WIDE, Session, View, icon
 
 LOOK = {"shape": {"borderRadius": 6}, "typography": {"button": {"textTransform": "none"}}}
 THEME = {
@@ -165,8 +165,8 @@ class CodeDialog:
     def __init__(self, code, **look) -> None:
         self._code = code
         self.text = pn.pane.HTML(sizing_mode="stretch_width")
-        self.button = pmui.Button(label="Show code", icon="code", on_click=self._open, **look)
-        self.copy = pmui.Button(label="Copy", icon="content_copy", **look)
+        self.button = pmui.Button(label="Show code", icon=icon("code"), on_click=self._open, **look)
+        self.copy = pmui.Button(label="Copy", icon=icon("content_copy"), **look)
         # The text travels as the button's tag: `args` of a JavaScript callback keep a session for ever.
         self.copy.js_on_click(code="navigator.clipboard && navigator.clipboard.writeText(cb_obj.origin.tags[0])")
         self.dialog = pmui.Dialog(
@@ -181,6 +181,6 @@ class CodeDialog:
 
 
 def link_button(**look) -> pmui.Button:
-    button = pmui.Button(label="Copy link", icon="link", **look)
+    button = pmui.Button(label="Copy link", icon=icon("link"), **look)
     button.js_on_click(code="navigator.clipboard && navigator.clipboard.writeText(window.location.href)")
     return button

@@ -16,7 +16,7 @@ from apps.explorer.members_view import MembersView
 from apps.explorer.point_view import PointView
 from apps.explorer.probability_view import ProbabilityView
 from apps.explorer.state import URL_NAMES, ExplorerState
-from apps.explorer.view import WIDE, Session, select
+from apps.explorer.view import WIDE, Session, icon, select
 from apps.shell import CodeDialog, Shell, bold, extension, heading, link_button, player
 
 __all__ = ["Explorer", "extension"]
@@ -135,7 +135,7 @@ class Explorer(Shell):
             {
                 "label": preset.label,
                 "secondary": f"{preset.found} · {sentences.short_time(run.times[preset.time])}",
-                "icon": ICONS[preset.key],
+                "icon": icon(ICONS[preset.key]),
             }
             for preset in self._found
         ]

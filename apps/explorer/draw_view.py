@@ -19,7 +19,7 @@ from apps.explorer.queue import Job, check_work
 from apps.explorer.runs import Run
 from apps.explorer.scale import Look
 from apps.explorer.sentences import time_label
-from apps.explorer.view import View, column, failure, html, row, select, set_text
+from apps.explorer.view import View, column, failure, html, icon, row, select, set_text
 from labkit.errors import LabError
 from labkit.plots.colours import colour_limits, describe, palette
 
@@ -112,12 +112,12 @@ class DrawView(View):
             )
         form, number = self.form.param, {"size": "small", "width": 120, "description": "", "margin": (8, 6)}
         self.case_text = html(faint=True, margin=(0, 10))
-        self.go = pmui.Button(label="Draw", icon="play_arrow", on_click=self._start, margin=(10, 8))
+        self.go = pmui.Button(label="Draw", icon=icon("play_arrow"), on_click=self._start, margin=(10, 8))
         self.stop = pmui.Button(
-            label="Cancel", icon="stop", color="secondary", variant="outlined", on_click=self._cancel, margin=(10, 8)
+            label="Cancel", icon=icon("stop"), color="secondary", variant="outlined", on_click=self._cancel, margin=(10, 8)
         )
         self.look = pmui.Button(
-            label="Open in the explorer", icon="open_in_new", variant="outlined", on_click=self._open, margin=(10, 8)
+            label="Open in the explorer", icon=icon("open_in_new"), variant="outlined", on_click=self._open, margin=(10, 8)
         )
         self.progress = pmui.LinearProgress(value=0, sizing_mode="stretch_width", visible=False, margin=(6, 12))
         self.message, self.mosaic = html(margin=(4, 12)), Mosaic(aspect=2.4)

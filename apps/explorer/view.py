@@ -156,6 +156,11 @@ def choice(parameter, options: dict[str, str], label: str, **params) -> pmui.Rad
     return group
 
 
+def icon(name: str) -> str | None:
+    """A Material icon by its name on a served page; elsewhere its font is not at hand, and the name would be read."""
+    return name if pn.state.curdoc and pn.state.curdoc.session_context else None
+
+
 def select(parameter, options: dict[str, str], label: str, **params) -> pmui.Select:
     params = {"size": "small", "width": 190, "margin": (8, 8, 4, 8)} | params
     return pmui.Select.from_param(parameter, options=options, label=label, description=None, **params)
