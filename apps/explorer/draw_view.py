@@ -113,12 +113,9 @@ class DrawView(View):
         form, number = self.form.param, {"size": "small", "width": 120, "description": "", "margin": (8, 6)}
         self.case_text = html(faint=True, margin=(0, 10))
         self.go = pmui.Button(label="Draw", icon=icon("play_arrow"), on_click=self._start, margin=(10, 8))
-        self.stop = pmui.Button(
-            label="Cancel", icon=icon("stop"), color="secondary", variant="outlined", on_click=self._cancel, margin=(10, 8)
-        )
-        self.look = pmui.Button(
-            label="Open in the explorer", icon=icon("open_in_new"), variant="outlined", on_click=self._open, margin=(10, 8)
-        )
+        outlined = {"variant": "outlined", "margin": (10, 8)}
+        self.stop = pmui.Button(label="Cancel", icon=icon("stop"), color="secondary", on_click=self._cancel, **outlined)
+        self.look = pmui.Button(label="Open in the explorer", icon=icon("open_in_new"), on_click=self._open, **outlined)
         self.progress = pmui.LinearProgress(value=0, sizing_mode="stretch_width", visible=False, margin=(6, 12))
         self.message, self.mosaic = html(margin=(4, 12)), Mosaic(aspect=2.4)
         controls = row(
