@@ -31,6 +31,20 @@ SOURCE_LABELS = {
     "oracle": "Oracle",
 }
 
+# Paul Tol's "muted" colours, told apart by colour-blind readers too; the tenth member takes the first again, dashed.
+MEMBER_COLOURS = (
+    "#332288",
+    "#cc6677",
+    "#117733",
+    "#88ccee",
+    "#882255",
+    "#ddcc77",
+    "#44aa99",
+    "#aa4499",
+    "#999933",
+)
+MEMBER_DASHES = ("solid", "dashed", "dotted", "dashdot")
+
 DIFFERENCES = "CET_D1A"
 PROBABILITIES = "CET_L18"
 SPREAD = "CET_L8"
@@ -47,6 +61,11 @@ def palette(name: str, n: int = 256) -> list[str]:
 def colour_map(name: str) -> ListedColormap:
     """The same colours as a matplotlib colour map; cells without data stay transparent."""
     return ListedColormap(palette(name), name=name).with_extremes(bad=(0, 0, 0, 0))
+
+
+def member_style(k: int) -> tuple[str, str]:
+    """Colour and dash of the line of member `k`; 36 members have one of their own."""
+    return MEMBER_COLOURS[k % len(MEMBER_COLOURS)], MEMBER_DASHES[k // len(MEMBER_COLOURS) % len(MEMBER_DASHES)]
 
 
 def is_signed(variable: Variable) -> bool:

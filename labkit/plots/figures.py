@@ -50,7 +50,7 @@ def maps_figure(
         limits, name = limits or colour_limits(known, list(fields.values())), known.cmap
     titles = {source: _title(tree, source, member) for source in fields}
     label = f"{known.long_name}, minus truth [{known.units}]" if show == "difference" else known.label
-    return _panels(tree, {titles[s]: f for s, f in fields.items()}, limits, name, label, _when(tree, time))
+    return map_panels(tree, {titles[s]: f for s, f in fields.items()}, limits, name, label, time_text(tree, time))
 
 
 def stamps_figure(
@@ -63,8 +63,8 @@ def stamps_figure(
     limits = limits or colour_limits(known, [truth, members])
     names = {"Truth": truth} | {_title(tree, source, k): values for k, values in enumerate(members)}
     columns = int(np.clip(round(np.sqrt(len(names) * 1.6)), 3, 10))
-    return _panels(
-        tree, names, limits, known.cmap, known.label, _when(tree, time), columns=columns, size=1.6, axes=False
+    return map_panels(
+        tree, names, limits, known.cmap, known.label, time_text(tree, time), columns=columns, size=1.6, axes=False
     )
 
 
@@ -103,10 +103,10 @@ def probability_figure(
     }
     figure = Figure(figsize=(9, 7.6), layout="constrained")
     for axis, (key, (title, scale, name)) in zip(figure.subplots(2, 2).flat, looks.items(), strict=True):
-        image = _map(axis, tree, fields[key], scale, name)
+        image = draw_map(axis, tree, fields[key], scale, name)
         axis.set_title(title, loc="left", fontsize=10)
         figure.colorbar(image, ax=axis, label="%" if key == "exceed" else known.units)
-    figure.suptitle(f"{known.long_name}, {_when(tree, time)}", x=0.02, ha="left", fontsize=11)
+    figure.suptitle(f"{known.long_name}, {time_text(tree, time)}", x=0.02, ha="left", fontsize=11)
     return figure
 
 
@@ -130,7 +130,7 @@ def point_figure(
     figure = Figure(figsize=(9, 6 if many else 3.6), layout="constrained")
     axes = np.atleast_1d(figure.subplots(2 if many else 1, 1))
     _distribution(axes[0], {s: values[..., time] for s, values in series.items()}, known)
-    axes[0].set_title(_when(tree, time), loc="left", fontsize=10)
+    axes[0].set_title(time_text(tree, time), loc="left", fontsize=10)
     if many:
         _fan(axes[1], tree["time"].values, series, known, time)
     return figure
@@ -146,7 +146,7 @@ def series_at(
     return reduced.values
 
 
-def _panels(
+def map_panels(
     tree: xr.DataTree,
     fields: Mapping[str, np.ndarray],
     limits: Limits,
@@ -158,20 +158,22 @@ def _panels(
     size: float = 3.0,
     axes: bool = True,
 ) -> Figure:
+    """Maps (y, x) by title in rows, on one scale with its bar; `when` stands above them. size: of each in inches."""
     rows, columns = -(-len(fields) // columns), min(columns, len(fields))
     figure = Figure(figsize=(size * columns + 1.2, size * rows + 0.6), layout="constrained")
     grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     for axis in list(grid.flat)[len(fields) :]:
         axis.set_axis_off()
     for axis, (title, values) in zip(grid.flat, fields.items(), strict=False):
-        image = _map(axis, tree, values, limits, name, axes=axes)
+        image = draw_map(axis, tree, values, limits, name, axes=axes)
         axis.set_title(title, loc="left", fontsize=10 if axes else 8)
     figure.colorbar(image, ax=grid, label=label, shrink=0.9, extend="both")
     figure.suptitle(when, x=0.02, ha="left", fontsize=11)
     return figure
 
 
-def _map(axis: Axes, tree: xr.DataTree, values: np.ndarray, limits: Limits, name: str, *, axes: bool = True):
+def draw_map(axis: Axes, tree: xr.DataTree, values: np.ndarray, limits: Limits, name: str, *, axes: bool = True):
+    """Draw one field (y, x) of a tree with coast and graticule, and return the image for its colour bar."""
     x, y = (np.asarray(tree[dim].values, float) for dim in ("x", "y"))
     look = {"cmap": colour_map(name), "vmin": limits[0], "vmax": limits[1], "rasterized": True}
     image = axis.pcolormesh(x, y, values, shading="nearest", **look)
@@ -233,6 +235,7 @@ def _title(tree: xr.DataTree, source: str, member: int) -> str:
     return f"Member {number}" if source == "prediction" else f"Oracle member {number}"
 
 
-def _when(tree: xr.DataTree, time: int) -> str:
+def time_text(tree: xr.DataTree, time: int) -> str:
+    """The time at a position of the tree, as it stands above a figure."""
     stamp = tree["time"].values[time]
     return f"{np.datetime_as_string(stamp, unit='m')} UTC" if isinstance(stamp, np.datetime64) else str(stamp)
