@@ -1,34 +1,232 @@
-"""Power spectral densities of fields on a regular grid."""
+"""Power spectral densities of fields on a regular grid, in physical units: cycles/km, and units^2 km.
+
+Any grid: not square, dx unlike dy, odd sizes; lazy where the input is, float32 where the input is. Cells must not be
+missing (see `labkit.verify.autocorrelation` for fields with gaps): a NaN makes its field's spectrum NaN.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import xarray as xr
+from scipy import fft
+
+from labkit.errors import ConfigError
+
+DIRECTIONS = ("x", "y", "radial")
+WINDOWS = (None, "hann", "dct")
+DETRENDS = (None, "mean", "plane")
 
 
-def power_spectrum(field: xr.DataArray, *, dim: str = "x", dx_km: float) -> xr.DataArray:
-    """One-sided power spectral density along `dim`, averaged over nothing else.
+def power_spectrum(
+    field: xr.DataArray,
+    *,
+    dim: str = "x",
+    dx_km: float,
+    dy_km: float | None = None,
+    window: str | None = None,
+    detrend: str | None = "mean",
+) -> xr.DataArray:
+    """One-sided power spectral density along x, along y, or by radial wavenumber, averaged over nothing else.
 
-    The mean along `dim` is removed; no window. Returns the field with `dim` replaced by `wavenumber` (cycles/km,
-    k / (n dx) for k = 1..n/2) in units^2 km; `sum(psd) / (n dx)` is the variance along `dim` (Parseval).
+    The field (..., y, x) becomes (..., y, wavenumber) for dim "x", (..., x, wavenumber) for "y" and (..., wavenumber)
+    for "radial"; `wavelength` (km) is a coordinate beside `wavenumber` (cycles/km). Units^2 km: `sum(psd) * step` with
+    step = wavenumber[1] - wavenumber[0] is the variance. dy_km: spacing along y, by default that along x.
+
+    window: None, for which that sum is exact (Parseval), or for "radial" exact for the waves inside the circle that
+    the grid resolves in every direction; "hann", divided by its mean square, so that the sum is right in expectation;
+    "dct", the cosine transform (Denis et al. 2002), exact again and with wavelengths up to twice the domain.
+    detrend: "mean", "plane" (for one direction: a straight line) or None is taken off first. None leaves the mean to
+    the wave of no wavenumber, which is not returned, but spreads it over the first ones under a window.
+    Radial: the variance within annuli of physical wavenumber over their width (Errico 1985).
     """
-    n = field.sizes[dim]
-    moved = field.transpose(..., dim)
-    values = np.asarray(moved.data)
-    spectrum = np.abs(np.fft.rfft(values - values.mean(axis=-1, keepdims=True), axis=-1)[..., 1:]) ** 2
-    spectrum *= 2 * dx_km / n
+    _choose("direction", dim, DIRECTIONS)
+    _choose("window", window, WINDOWS)
+    _choose("detrending", detrend, DETRENDS)
+    dy_km = dx_km if dy_km is None else dy_km
+    core = ["y", "x"] if dim == "radial" else [dim]
+    shape = [field.sizes[name] for name in core]
+    spacing = [{"y": dy_km, "x": dx_km}[name] for name in core]
+    if dim == "radial":
+        bins, wavenumber = annuli(shape, spacing, cosine=window == "dct")
+        options = {"bins": bins, "count": len(wavenumber), "width": wavenumber[0]}
+        function = _radial_density
+    else:
+        wavenumber = np.arange(1, shape[0] if window == "dct" else shape[0] // 2 + 1)
+        wavenumber = wavenumber / ((2 if window == "dct" else 1) * shape[0] * spacing[0])
+        function, options = _line_density, {"spacing": spacing[0]}
+    density = xr.apply_ufunc(
+        function,
+        field.chunk(dict.fromkeys(core, -1)) if field.chunks is not None else field,
+        kwargs=options | {"window": window, "detrend": detrend},
+        input_core_dims=[core],
+        output_core_dims=[["wavenumber"]],
+        exclude_dims=set(core),
+        dask="parallelized",
+        output_dtypes=[np.float32 if field.dtype == np.float32 else np.float64],
+        dask_gufunc_kwargs={"output_sizes": {"wavenumber": len(wavenumber)}},
+    )
+    return density.assign_coords(wavenumber=wavenumber, wavelength=("wavenumber", 1 / wavenumber))
+
+
+def mean_spectrum(field: xr.DataArray, *, over: Sequence[str] | None = None, **options) -> xr.DataArray:
+    """`power_spectrum` averaged over `over` (all that is left by default, but the wavenumber); options as there."""
+    spectrum = power_spectrum(field, **options)
+    names = [d for d in spectrum.dims if d != "wavenumber"] if over is None else [d for d in over if d in spectrum.dims]
+    return spectrum.mean(names)
+
+
+def spectral_ratio(members: xr.DataArray, reference: xr.DataArray, *, dx_km: float, **options) -> xr.DataArray:
+    """Mean power spectrum of `members` over that of `reference`, by wavenumber (cycles/km); 1 is right."""
+    return mean_spectrum(members, dx_km=dx_km, **options) / mean_spectrum(reference, dx_km=dx_km, **options)
+
+
+def effective_resolution(ratio: xr.DataArray, *, tolerance: float = 0.2) -> xr.DataArray:
+    """Wavelength (km) at which a spectral ratio (..., wavenumber) first leaves 1 +- tolerance, from the long waves on.
+
+    Interpolated in the logarithm of the wavenumber; the longest wave where that is off already, NaN where the ratio
+    never leaves.
+    """
+    return xr.apply_ufunc(
+        _first_exit,
+        abs(ratio - 1) - tolerance,
+        np.log(ratio.wavenumber),
+        input_core_dims=[["wavenumber"], ["wavenumber"]],
+        vectorize=True,
+        dask="parallelized",
+        output_dtypes=[float],
+    )
+
+
+def coherence(
+    first: xr.DataArray, second: xr.DataArray, *, over: Sequence[str], dx_km: float, dy_km: float | None = None
+) -> xr.DataArray:
+    """Squared coherence of two fields by radial wavenumber, 0 to 1: |<A B*>|^2 / (<|A|^2> <|B|^2>), means over the
+    waves of an annulus and over the dimensions `over`. For n independent waves of strangers it is 1/n."""
+    shape = [first.sizes["y"], first.sizes["x"]]
+    bins, wavenumber = annuli(shape, [dx_km if dy_km is None else dy_km, dx_km], cosine=False)
+    parts = xr.apply_ufunc(
+        _cross_sums,
+        first - first.mean(("y", "x")),
+        second - second.mean(("y", "x")),
+        kwargs={"bins": bins, "count": len(wavenumber)},
+        input_core_dims=[["y", "x"], ["y", "x"]],
+        output_core_dims=[["part", "wavenumber"]],
+        dask="parallelized",
+        output_dtypes=[np.float64],
+        dask_gufunc_kwargs={"output_sizes": {"part": 4, "wavenumber": len(wavenumber)}, "allow_rechunk": True},
+    ).sum(over)
+    real, imaginary, power, other = (parts.isel(part=i) for i in range(4))
+    squared = (real**2 + imaginary**2) / (power * other)
+    return squared.assign_coords(wavenumber=wavenumber, wavelength=("wavenumber", 1 / wavenumber))
+
+
+def annuli(shape: Sequence[int], spacing: Sequence[float], *, cosine: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Number of the annulus of each wave of a half plane (y, x), -1 outside, and the annuli's wavenumbers (cycles/km).
+
+    They are one step of the coarser axis wide, centred on its multiples, up to the last that lies in the circle
+    resolved along both axes. Waves: of `rfft2`, or of the cosine transform.
+    """
+    (ny, nx), (dy, dx) = shape, spacing
+    if cosine:
+        ky, kx = np.arange(ny) / (2 * ny * dy), np.arange(nx) / (2 * nx * dx)
+    else:
+        ky, kx = np.fft.fftfreq(ny, dy), np.fft.rfftfreq(nx, dx)
+    step = max(abs(ky[1]), kx[1])
+    radius = np.hypot(ky[:, None], kx[None, :])
+    count = int(np.floor(min(0.5 / dy, 0.5 / dx) / step + 1e-9))
+    bins = np.floor(radius / step + 0.5 - 1e-9).astype(int) - 1
+    bins[(bins >= count) | (radius == 0)] = -1
+    return bins, step * np.arange(1, count + 1)
+
+
+def half_plane_weights(shape: Sequence[int]) -> np.ndarray:
+    """How many waves of the whole plane a wave of `rfft2` stands for: (x,) of 1 and 2."""
+    weights = np.full(shape[-1] // 2 + 1, 2.0)
+    weights[0] = 1
+    if shape[-1] % 2 == 0:
+        weights[-1] = 1
+    return weights
+
+
+def _line_density(values: np.ndarray, *, spacing: float, window: str | None, detrend: str | None) -> np.ndarray:
+    n = values.shape[-1]
+    values = _prepared(values, window, detrend, axes=1)
+    if window == "dct":
+        return 2 * spacing * fft.dct(values, norm="ortho", axis=-1)[..., 1:] ** 2
+    spectrum = abs(fft.rfft(values, axis=-1)[..., 1:]) ** 2 * (2 * spacing / n)
     if n % 2 == 0:
         spectrum[..., -1] /= 2  # the Nyquist wave is its own mirror image
-    dims = (*moved.dims[:-1], "wavenumber")
-    coords = {name: coord for name, coord in moved.coords.items() if dim not in coord.dims}
-    wavenumber = np.arange(1, n // 2 + 1) / (n * dx_km)
-    return xr.DataArray(spectrum, dims=dims, coords=coords).assign_coords(wavenumber=wavenumber)
+    return spectrum
 
 
-def spectral_ratio(members: xr.DataArray, reference: xr.DataArray, *, dx_km: float, dim: str = "x") -> xr.DataArray:
-    """Mean power spectrum of `members` over that of `reference`, by wavenumber (cycles/km); 1 is right."""
-    mean = [
-        power_spectrum(field, dim=dim, dx_km=dx_km).mean([d for d in field.dims if d != dim])
-        for field in (members, reference)
-    ]
-    return mean[0] / mean[1]
+def _radial_density(
+    values: np.ndarray, *, bins: np.ndarray, count: int, width: float, window: str | None, detrend: str | None
+) -> np.ndarray:
+    cells = values.shape[-2] * values.shape[-1]
+    values = _prepared(values, window, detrend, axes=2)
+    if window == "dct":
+        power = fft.dctn(values, norm="ortho", axes=(-2, -1)) ** 2 / cells
+    else:
+        power = abs(fft.rfft2(values)) ** 2 * (half_plane_weights(values.shape) / cells**2)
+    return (annulus_sums(power, bins, count) / width).astype(values.dtype)
+
+
+def annulus_sums(values: np.ndarray, bins: np.ndarray, count: int) -> np.ndarray:
+    """Sums of (..., y, x) over the waves of each annulus: (..., count) float64."""
+    inside = bins.ravel() >= 0
+    flat = values.reshape(-1, bins.size)[:, inside]
+    rows = [np.bincount(bins.ravel()[inside], row, minlength=count) for row in flat]
+    return np.array(rows).reshape(*values.shape[:-2], count)
+
+
+def _cross_sums(first: np.ndarray, second: np.ndarray, *, bins: np.ndarray, count: int) -> np.ndarray:
+    a, b = fft.rfft2(first), fft.rfft2(second)
+    weights = half_plane_weights(first.shape)
+    cross = a * b.conj()
+    parts = (cross.real, cross.imag, abs(a) ** 2, abs(b) ** 2)
+    return np.stack([annulus_sums(part * weights, bins, count) for part in np.broadcast_arrays(*parts)], -2)
+
+
+def _prepared(values: np.ndarray, window: str | None, detrend: str | None, *, axes: int) -> np.ndarray:
+    """Detrended and tapered values; the last `axes` axes are the space."""
+    last = tuple(range(-axes, 0))
+    values = np.asarray(values)
+    if detrend is not None:
+        values = values - values.mean(last, keepdims=True, dtype=np.float64).astype(values.dtype)
+    if detrend == "plane":
+        for axis in last:
+            values = values - _slope(values, axis, last)
+    if window == "hann":
+        for axis in last:
+            n = values.shape[axis]
+            taper = np.sin(np.pi * (np.arange(n) + 0.5) / n) ** 2
+            taper /= np.sqrt(np.mean(taper**2))
+            values = values * taper.astype(values.dtype).reshape([n] + [1] * (-axis - 1))
+    return values
+
+
+def _slope(values: np.ndarray, axis: int, last: tuple[int, ...]) -> np.ndarray:
+    """The straight line along one axis that fits best in the least squares, the same for all of the other axis."""
+    n = values.shape[axis]
+    ramp = (np.arange(n) - (n - 1) / 2).astype(values.dtype).reshape([n] + [1] * (-axis - 1))
+    slope = (values * ramp).mean(last, keepdims=True) / (ramp**2).mean()
+    return slope * ramp
+
+
+def _first_exit(excess: np.ndarray, log_wavenumber: np.ndarray) -> float:
+    out = np.flatnonzero(excess > 0)
+    if not out.size:
+        return np.nan
+    i = out[0]
+    if i == 0:
+        return float(np.exp(-log_wavenumber[0]))
+    share = -excess[i - 1] / (excess[i] - excess[i - 1])
+    return float(np.exp(-(log_wavenumber[i - 1] + share * (log_wavenumber[i] - log_wavenumber[i - 1]))))
+
+
+def _choose(what: str, found, options: Sequence) -> None:
+    if found not in options:
+        names = ", ".join(str(option) for option in options)
+        raise ConfigError(f"{what} of a spectrum", found=repr(found), expected=names, todo="choose one of these")
