@@ -19,7 +19,7 @@ def ranks(members: xr.DataArray, truth: xr.DataArray, *, seed: int) -> xr.DataAr
     error = anomalies(members, truth)
     below = (error < 0).sum(MEMBER)
     ties = (error == 0).sum(MEMBER)
-    drawn = np.floor(_cell_uniform(ties, seed) * (ties + 1))
+    drawn = np.floor(cell_uniform(ties, seed) * (ties + 1))
     return (below + drawn).where(np.isfinite(error).all(MEMBER))
 
 
@@ -55,7 +55,7 @@ def reliability_index(counts: xr.DataArray) -> xr.DataArray:
     return abs(counts / counts.sum("rank") - 1 / counts.sizes["rank"]).sum("rank")
 
 
-def _cell_uniform(like: xr.DataArray, seed: int) -> xr.DataArray:
+def cell_uniform(like: xr.DataArray, seed: int) -> xr.DataArray:
     """A number in [0, 1) for each cell from a hash (splitmix64) of the seed and the cell's position.
 
     The position is counted along dimensions in alphabetic order: neither chunks nor the order of dimensions matter.

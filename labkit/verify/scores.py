@@ -46,21 +46,50 @@ def score(
     variance. spread_skill: sqrt((n + 1) / n) spread / rmse, 1 where members and truth are exchangeable (Fortin et al.
     2014). count: cells compared.
     """
+    return scores_of(cell_sums(cell_statistics(forecast, truth, estimator=estimator), over=over))
+
+
+def cell_statistics(forecast: xr.DataArray, truth: xr.DataArray, *, estimator: str = "fair") -> xr.Dataset:
+    """`error` of the ensemble mean, unbiased ensemble `variance` and `crps` of each cell: what scores are means of.
+
+    Attribute `members`: how many; a single field has one, and NaN for its variance.
+    """
     if MEMBER not in forecast.dims:
         forecast = forecast.expand_dims(MEMBER)
-    n = forecast.sizes[MEMBER]
-    error, variance, cell_crps = _member_statistics(forecast, truth, estimator)
-    rmse = np.sqrt(_mean(error**2, over))
-    spread = np.sqrt(_mean(variance, over))
+    statistics = _member_statistics(forecast, truth, estimator)
+    names = ("error", "variance", "crps")
+    return xr.Dataset(dict(zip(names, statistics, strict=True)), attrs={"members": forecast.sizes[MEMBER]})
+
+
+def cell_sums(cells: xr.Dataset, *, over: Sequence[str] = ("y", "x")) -> xr.Dataset:
+    """Sums over `over` of the cells' statistics, float64; they add up over times and chunks, as scores do not."""
+    wide = cells.astype(np.float64)
+    sums = {
+        "error": wide.error,
+        "absolute_error": abs(wide.error),
+        "squared_error": wide.error**2,
+        "variance": wide.variance,
+        "crps": wide.crps,
+        "count": np.isfinite(wide.error),
+    }
+    return xr.Dataset({name: values.sum(over) for name, values in sums.items()}, attrs=cells.attrs)
+
+
+def scores_of(sums: xr.Dataset) -> xr.Dataset:
+    """The scores of `score` from sums (or from means of sums, as a bootstrap draws them)."""
+    n, count = sums.attrs["members"], sums["count"]
+    mean = sums / count.where(count > 0)
+    rmse = np.sqrt(mean.squared_error)
+    spread = np.sqrt(mean.variance if n > 1 else mean.variance * np.nan)
     return xr.Dataset(
         {
             "rmse": rmse,
-            "mae": _mean(abs(error), over),
-            "bias": _mean(error, over),
-            "crps": _mean(cell_crps, over),
+            "mae": mean.absolute_error,
+            "bias": mean.error,
+            "crps": mean.crps,
             "spread": spread,
             "spread_skill": np.sqrt((n + 1) / n) * spread / rmse,
-            "count": np.isfinite(error).sum(over),
+            "count": count,
         }
     )
 

@@ -83,13 +83,13 @@ def spectral_ratio(members: xr.DataArray, reference: xr.DataArray, *, dx_km: flo
 
 
 def effective_resolution(ratio: xr.DataArray, *, tolerance: float = 0.2) -> xr.DataArray:
-    """Wavelength (km) at which a spectral ratio (..., wavenumber) first leaves 1 +- tolerance, from the long waves on.
+    """Wavelength (km) below which a spectral ratio (..., wavenumber) stays outside 1 +- tolerance, to the shortest wave.
 
-    Interpolated in the logarithm of the wavenumber; the longest wave where that is off already, NaN where the ratio
-    never leaves.
+    Interpolated in the logarithm of the wavenumber; the longest wave where all are outside, NaN where the shortest is
+    inside. Looked for from the short waves, of which there are many in a field, because the few long ones stray.
     """
     return xr.apply_ufunc(
-        _first_exit,
+        _last_entry,
         abs(ratio - 1) - tolerance,
         np.log(ratio.wavenumber),
         input_core_dims=[["wavenumber"], ["wavenumber"]],
@@ -215,15 +215,15 @@ def _slope(values: np.ndarray, axis: int, last: tuple[int, ...]) -> np.ndarray:
     return slope * ramp
 
 
-def _first_exit(excess: np.ndarray, log_wavenumber: np.ndarray) -> float:
-    out = np.flatnonzero(excess > 0)
-    if not out.size:
-        return np.nan
-    i = out[0]
-    if i == 0:
+def _last_entry(excess: np.ndarray, log_wavenumber: np.ndarray) -> float:
+    inside = np.flatnonzero(excess <= 0)
+    if not inside.size:
         return float(np.exp(-log_wavenumber[0]))
-    share = -excess[i - 1] / (excess[i] - excess[i - 1])
-    return float(np.exp(-(log_wavenumber[i - 1] + share * (log_wavenumber[i] - log_wavenumber[i - 1]))))
+    i = inside[-1]
+    if i == excess.size - 1:
+        return np.nan
+    share = -excess[i] / (excess[i + 1] - excess[i])
+    return float(np.exp(-(log_wavenumber[i] + share * (log_wavenumber[i + 1] - log_wavenumber[i]))))
 
 
 def _choose(what: str, found, options: Sequence) -> None:

@@ -1,0 +1,196 @@
+"""Which scales a run has: spectra, autocorrelations and lengths of all its sources, computed and drawn (matplotlib)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
+
+from labkit.plots import selection
+from labkit.plots.colours import SOURCE_COLOURS, SOURCE_LABELS
+from labkit.verify.autocorrelation import autocorrelation, autocorrelation_draws, decorrelation_lengths
+from labkit.verify.bootstrap import DRAW, interval, resampled_means
+from labkit.verify.spectra import effective_resolution, power_spectrum
+
+TOLERANCE = 0.2  # of the variance at a wavelength that may be lacking or too much where it still counts as resolved
+MIN_TIMES = 4  # fewer say nothing of how sure a mean over them is
+
+
+@dataclass(frozen=True)
+class Spectra:
+    """spectra: power spectral density by source, (wavenumber,) or (ensemble, wavenumber); band: 95 % of the truth's
+    mean over times (bound, wavenumber), None for few times; resolution: effective resolution in km by source, NaN
+    where all is resolved."""
+
+    spectra: Mapping[str, xr.DataArray]
+    band: xr.DataArray | None
+    resolution: Mapping[str, float]
+    tolerance: float = TOLERANCE
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """rho: autocorrelation by source (lag in km,); band: 95 % of the truth's; lengths: e_folding, integral_scale and
+    zero_crossing in km over `source`; bounds: (low, high) of the truth's; rose: 1/e lengths (angle,) by source."""
+
+    rho: Mapping[str, xr.DataArray]
+    band: xr.DataArray | None
+    lengths: xr.Dataset
+    bounds: Mapping[str, tuple[float, float]]
+    rose: Mapping[str, xr.DataArray]
+
+
+def scale_fields(
+    tree: xr.DataTree,
+    variable: str,
+    *,
+    quantity: str = "raw",
+    box: tuple[float, ...] | None = None,
+    times: Sequence[int] | None = None,
+) -> dict[str, xr.DataArray]:
+    """Fields by source, lazily: (time, y, x), (ensemble, time, y, x) of the ensembles.
+
+    quantity: "raw", or "residual", what the regression leaves of truth and ensembles. box: west, south, east, north in
+    km. times: positions, all by default.
+    """
+    times = slice(None) if times is None else list(times)
+    cells = dict(zip(("y", "x"), selection.place(tree, (0.0, 0.0), box) if box else (slice(None),) * 2, strict=True))
+    sources = [s for s in selection.available(tree, variable) if s != "mean"]
+    fields = {s: selection.field(tree, s, variable).isel(time=times, **cells) for s in sources}
+    if quantity == "raw":
+        return fields
+    regression = fields["regression"]
+    return {s: fields[s] - regression for s in ("prediction", "truth", "oracle") if s in fields}
+
+
+def spectra_data(
+    tree: xr.DataTree,
+    variable: str,
+    *,
+    quantity: str = "raw",
+    direction: str = "radial",
+    window: str | None = "hann",
+    detrend: str | None = "mean",
+    box: tuple[float, ...] | None = None,
+    times: Sequence[int] | None = None,
+    seed: int = 0,
+) -> Spectra:
+    """Spectra of all sources of a variable. direction, window, detrend: as in `power_spectrum`; the rest selects as in
+    `scale_fields`. Ensembles keep their members."""
+    fields = scale_fields(tree, variable, quantity=quantity, box=box, times=times)
+    dy, dx = spacing_of(tree)
+    options = {"dim": direction, "dx_km": dx, "dy_km": dy, "window": window, "detrend": detrend}
+    kept = ("ensemble", "time", "wavenumber")
+    series = {s: power_spectrum(a, **options) for s, a in fields.items()}
+    series = {s: a.mean([d for d in a.dims if d not in kept]).compute() for s, a in series.items()}
+    spectra = {s: a.mean("time") for s, a in series.items()}
+    means = {s: a.mean("ensemble") if "ensemble" in a.dims else a for s, a in spectra.items()}
+    resolution = {
+        s: float(effective_resolution(means[s] / means["truth"], tolerance=TOLERANCE))
+        for s in ("prediction", "regression", "interpolation")
+        if s in means
+    }
+    return Spectra(spectra, _band(series["truth"], seed), resolution)
+
+
+def correlation_data(
+    tree: xr.DataTree,
+    variable: str,
+    *,
+    quantity: str = "raw",
+    direction: str = "radial",
+    box: tuple[float, ...] | None = None,
+    times: Sequence[int] | None = None,
+    draws: int = 300,
+    seed: int = 0,
+) -> Correlation:
+    """Autocorrelations of all sources of a variable, their lengths, and how sure the truth's are."""
+    fields = scale_fields(tree, variable, quantity=quantity, box=box, times=times)
+    spacing = spacing_of(tree)
+    options = {"spacing_km": spacing, "direction": direction}
+    rho = {s: autocorrelation(a, over=_means(a), **options).compute() for s, a in fields.items()}
+    lengths = xr.concat([decorrelation_lengths(a) for a in rho.values()], "source").assign_coords(source=list(rho))
+    band, bounds = None, {name: (np.nan, np.nan) for name in lengths.data_vars}
+    if fields["truth"].sizes["time"] >= MIN_TIMES:
+        drawn = autocorrelation_draws(fields["truth"], draws=draws, seed=seed, **options).compute()
+        band = interval(drawn)
+        found = decorrelation_lengths(drawn)
+        bounds = {name: tuple(float(v) for v in length_interval(found[name])) for name in found.data_vars}
+    rose = {
+        s: decorrelation_lengths(autocorrelation(a, over=_means(a), spacing_km=spacing, direction="rose")).e_folding
+        for s, a in fields.items()
+        if s in ("truth", "prediction")
+    }
+    return Correlation(rho, band, lengths, bounds, {s: a.compute() for s, a in rose.items()})
+
+
+def length_interval(draws: xr.DataArray, *, level: float = 0.95) -> xr.DataArray:
+    """Interval of a length over its draws, of which those that never reach it count as longer than any: NaN where a
+    bound lies among them."""
+    tails = [(1 - level) / 2, (1 + level) / 2]
+    bounds = draws.fillna(np.inf).quantile(tails, dim=DRAW, method="nearest")
+    return bounds.where(np.isfinite(bounds))
+
+
+def spacing_of(tree: xr.DataTree) -> tuple[float, float]:
+    """Grid spacing (dy, dx) in km."""
+    return tuple(float(abs(np.diff(np.asarray(tree[axis].values, float))).mean()) for axis in ("y", "x"))
+
+
+def spectra_figure(tree: xr.DataTree, variable: str, **options) -> Figure:
+    """Spectra of all sources, and below them their ratio to the truth's; options as in `spectra_data`."""
+    known, data = selection.variable_of(tree, variable), spectra_data(tree, variable, **options)
+    figure = Figure(figsize=(7.5, 6.5), layout="constrained")
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[2, 1])
+    truth = data.spectra["truth"]
+    for source, psd in data.spectra.items():
+        colour = SOURCE_COLOURS[source]
+        if source == "prediction" and "ensemble" in psd.dims:
+            upper.loglog(psd.wavelength, psd.T, color=colour, lw=0.4, alpha=0.4)
+        mean = psd.mean("ensemble") if "ensemble" in psd.dims else psd
+        upper.loglog(mean.wavelength, mean, color=colour, label=SOURCE_LABELS[source])
+        if source != "truth":
+            lower.loglog(mean.wavelength, mean / truth, color=colour)
+    if data.band is not None:
+        upper.fill_between(truth.wavelength, *data.band, color=SOURCE_COLOURS["truth"], alpha=0.25, lw=0)
+    for source, at in data.resolution.items():
+        lower.plot(at, 1, "v", color=SOURCE_COLOURS[source])
+    lower.axhspan(1 - data.tolerance, 1 + data.tolerance, color="0.93")
+    lower.set(xlabel="wavelength [km]", ylabel="over the truth's", ylim=(0.1, 10))
+    upper.set(ylabel=f"power [({known.units})$^2$ km]", title=known.long_name)
+    upper.invert_xaxis()
+    upper.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def correlation_figure(tree: xr.DataTree, variable: str, **options) -> Figure:
+    """Autocorrelation by distance of all sources, with the truth's lengths; options as in `correlation_data`."""
+    known, data = selection.variable_of(tree, variable), correlation_data(tree, variable, **options)
+    figure = Figure(figsize=(7.5, 4.5), layout="constrained")
+    axis = figure.subplots()
+    for source, rho in data.rho.items():
+        axis.plot(rho.lag, rho, color=SOURCE_COLOURS[source], label=SOURCE_LABELS[source])
+    if data.band is not None:
+        axis.fill_between(data.rho["truth"].lag, *data.band, color=SOURCE_COLOURS["truth"], alpha=0.25, lw=0)
+    for (name, values), style in zip(data.lengths.sel(source="truth").items(), (":", "--", "-"), strict=True):
+        if np.isfinite(values):
+            label = f"{name.replace('_', ' ')}: {float(values):.0f} km"
+            axis.axvline(float(values), color=SOURCE_COLOURS["truth"], ls=style, lw=1, label=label)
+    axis.axhline(0, color="0.5", lw=0.8)
+    axis.set(xlabel="distance [km]", ylabel="autocorrelation", title=known.long_name)
+    axis.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def _band(series: xr.DataArray, seed: int) -> xr.DataArray | None:
+    """95 % interval of the mean over times."""
+    if series.sizes["time"] < MIN_TIMES:
+        return None
+    return interval(resampled_means(series, seed=seed))
+
+
+def _means(field: xr.DataArray) -> list[str]:
+    return [d for d in ("ensemble", "time") if d in field.dims]
