@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from labkit.verify.spectra import power_spectrum, spectral_ratio
+from labkit.errors import ConfigError
+from labkit.verify.spectra import coherence, effective_resolution, power_spectrum, spectral_ratio
 
 
 @pytest.mark.parametrize("n", [63, 64])
@@ -29,3 +30,115 @@ def test_white_noise_is_flat_and_its_ratio_one(rng):
     one, other = (xr.DataArray(rng.normal(size=(2000, 32)), dims=("y", "x")) for _ in range(2))
     np.testing.assert_allclose(power_spectrum(one, dx_km=2.0).mean("y")[:-1], 2 * 2.0, rtol=0.12)
     np.testing.assert_allclose(spectral_ratio(3 * one, other, dx_km=2.0), 9.0, rtol=0.15)
+
+
+SPACING = {"dx_km": 2.0, "dy_km": 3.0}
+
+
+def total(spectrum):
+    """The variance that a spectrum holds."""
+    return spectrum.sum("wavenumber") * float(spectrum.wavenumber[1] - spectrum.wavenumber[0])
+
+
+@pytest.mark.parametrize("shape", [(63, 64), (64, 63)])
+@pytest.mark.parametrize("dim", ["x", "y"])
+@pytest.mark.parametrize("window", [None, "dct"])
+@pytest.mark.parametrize("detrend", ["mean", "plane"])
+def test_parseval_without_a_window_and_with_the_cosine_transform(rng, shape, dim, window, detrend):
+    field = xr.DataArray(rng.normal(size=(3, *shape)) + 5, dims=("time", "y", "x"))
+    spectrum = power_spectrum(field, dim=dim, window=window, detrend=detrend, **SPACING)
+    line = field - field.mean(dim)
+    if detrend == "plane":
+        line = line.assign_coords({dim: np.arange(line.sizes[dim])})
+        fit = line.polyfit(dim, 1).polyfit_coefficients
+        line = line - xr.polyval(line[dim], fit)
+    np.testing.assert_allclose(total(spectrum), (line**2).mean(dim), rtol=1e-9)
+
+
+def test_hanns_window_keeps_the_variance_in_expectation(rng):
+    field = xr.DataArray(rng.normal(size=(4000, 64)), dims=("y", "x"))
+    assert float(total(power_spectrum(field, dim="x", window="hann", **SPACING)).mean()) == pytest.approx(1, rel=0.02)
+    fields = blank(80, 50, 64) + field.values.reshape(-1, 50, 64)
+    whole, hann = (power_spectrum(fields, dim="radial", dx_km=1.0, window=window) for window in (None, "hann"))
+    assert float(total(hann).mean()) == pytest.approx(float(total(whole).mean()), rel=0.02)
+
+
+def blank(n, ny, nx):
+    return xr.DataArray(np.zeros((n, ny, nx)), dims=("time", "y", "x"))
+
+
+@pytest.mark.parametrize("window", [None, "dct"])
+@pytest.mark.parametrize("shape", [(40, 40), (33, 48), (64, 128)])
+def test_radial_parseval_for_waves_that_the_grid_resolves_in_every_direction(rng, window, shape):
+    """A field made of long waves alone: all of its variance lies inside the circle."""
+    y, x = np.meshgrid(*(np.arange(n) + 0.5 for n in shape), indexing="ij")
+    (ny, nx), field = shape, np.zeros(shape)
+    for p, q in ((1, 0), (0, 2), (3, 2), (5, 5)):
+        field += rng.normal() * np.cos(np.pi * 2 * p * y / ny) * np.cos(np.pi * 2 * q * x / nx)
+    array = xr.DataArray(field, dims=("y", "x"))
+    spectrum = power_spectrum(array, dim="radial", window=window, **SPACING)
+    np.testing.assert_allclose(total(spectrum), array.var(), rtol=1e-9)
+
+
+@pytest.mark.parametrize("along", ["x", "y"])
+def test_a_plane_wave_has_one_wavelength_in_both_directions_of_an_oblong_grid(along):
+    """64 x 128 cells of 3 x 2 km: 32 km is a whole part of either side."""
+    y, x = np.meshgrid(np.arange(64) * 3.0, np.arange(128) * 2.0, indexing="ij")
+    wave = xr.DataArray(np.cos(2 * np.pi * {"x": x, "y": y}[along] / 32), dims=("y", "x"))
+    spectrum = power_spectrum(wave, dim="radial", **SPACING)
+    found = spectrum.isel(wavenumber=int(spectrum.argmax("wavenumber")))
+    assert float(found.wavelength) == pytest.approx(32)
+    assert float(found * spectrum.wavenumber[0]) == pytest.approx(0.5)
+
+
+def test_white_noise_is_flat_in_each_wave_of_the_radial_spectrum(rng):
+    """Annuli hold ever more waves, so that the density grows with the wavenumber: 2 pi k dx dy."""
+    field = xr.DataArray(rng.normal(size=(40, 96, 96)), dims=("time", "y", "x"))
+    spectrum = power_spectrum(field, dim="radial", dx_km=2.0).mean("time")
+    np.testing.assert_allclose(spectrum[8:] / (2 * np.pi * spectrum.wavenumber[8:] * 4.0), 1, atol=0.15)
+
+
+def test_a_plane_is_no_spectrum_once_removed(rng):
+    y, x = np.meshgrid(np.arange(30.0), np.arange(40.0), indexing="ij")
+    plane = xr.DataArray(3 * x - 2 * y + 7, dims=("y", "x"))
+    kept = power_spectrum(plane, dim="radial", dx_km=1.0)
+    gone = power_spectrum(plane, dim="radial", dx_km=1.0, detrend="plane")
+    assert float(total(gone)) < 1e-20 < float(total(kept))
+    tapered = power_spectrum(plane, dim="radial", dx_km=1.0, window="dct")
+    slope = np.log(kept[12] / kept[3]) / np.log(kept.wavenumber[12] / kept.wavenumber[3])
+    steeper = np.log(tapered[24] / tapered[6]) / np.log(tapered.wavenumber[24] / tapered.wavenumber[6])
+    assert float(steeper) < float(slope) - 1  # edges that do not fit: k^-2 without, k^-4 with the cosine transform
+
+
+@pytest.mark.parametrize("dim", ["x", "y", "radial"])
+@pytest.mark.parametrize("window", [None, "hann", "dct"])
+def test_chunks_change_nothing_and_float32_stays(rng, dim, window):
+    field = xr.DataArray(rng.normal(size=(4, 3, 20, 24)).astype("f4"), dims=("ensemble", "time", "y", "x"))
+    options = {"dim": dim, "window": window, "detrend": "plane", **SPACING}
+    eager, lazy = power_spectrum(field, **options), power_spectrum(field.chunk(time=1, y=7, x=5), **options)
+    assert lazy.chunks is not None and lazy.dtype == eager.dtype == np.float32
+    np.testing.assert_allclose(lazy, eager, rtol=1e-6, atol=1e-6 * float(eager.max()))
+    double = power_spectrum(field.astype(float), **options)
+    np.testing.assert_allclose(eager, double, rtol=2e-3, atol=1e-5 * float(double.max()))
+
+
+def test_coherence_of_the_same_of_half_and_of_strangers(rng):
+    one, other = (xr.DataArray(rng.normal(size=(50, 40, 48)), dims=("time", "y", "x")) for _ in range(2))
+    options = {"over": ["time"], "dx_km": 2.0}
+    np.testing.assert_allclose(coherence(one, -3 * one, **options), 1)
+    assert float(coherence(one, other, **options).max()) < 0.05
+    np.testing.assert_allclose(coherence(one, one + other, **options), 0.5, atol=0.12)
+
+
+def test_effective_resolution_is_where_the_ratio_leaves_for_good():
+    k = np.array([1, 2, 4, 8, 16]) / 256
+    ratio = xr.DataArray([[1.5, 1.0, 1.0, 0.6, 0.2], [1, 1, 1, 1, 1.1], [3, 3, 3, 3, 3]], dims=("case", "wavenumber"))
+    found = effective_resolution(ratio.assign_coords(wavenumber=k), tolerance=0.2)
+    np.testing.assert_allclose(found, [64 / np.sqrt(2), np.nan, 256])  # half way in log k between 64 and 32 km
+
+
+def test_what_cannot_be_is_refused():
+    with pytest.raises(ConfigError, match="direction of a spectrum: found 'zonal'"):
+        power_spectrum(blank(1, 8, 8), dim="zonal", dx_km=1.0)
+    with pytest.raises(ConfigError, match="window of a spectrum: found 'box', expected None, hann, dct"):
+        power_spectrum(blank(1, 8, 8), window="box", dx_km=1.0)
