@@ -15,6 +15,7 @@ from apps.explorer.maps_view import MapsView
 from apps.explorer.members_view import MembersView
 from apps.explorer.point_view import PointView
 from apps.explorer.probability_view import ProbabilityView
+from apps.explorer.products_view import ProductsView
 from apps.explorer.state import URL_NAMES, ExplorerState
 from apps.explorer.view import WIDE, Session, icon, select
 from apps.shell import CodeDialog, Shell, bold, extension, heading, link_button, player
@@ -33,6 +34,7 @@ class Explorer(Shell):
         (MapsView, "Maps"),
         (MembersView, "Members"),
         (ProbabilityView, "Probability"),
+        (ProductsView, "Products"),
         (PointView, "Point & time"),
         (CalibrationView, "Calibration"),
         (DrawView, "Draw"),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 
 import xarray as xr
 from matplotlib.figure import Figure
 
 from apps.explorer.calibration_view import times_of
+from apps.explorer.products import options_of
 from apps.explorer.runs import Run
 from apps.explorer.state import ExplorerState
 
@@ -19,11 +21,12 @@ FIGURES = {
     "point": "point_figure",
     "calibration": "calibration_figure",
 }
+MODULES = {"calibration": "labkit.plots.calibration", "products": "labkit.plots.products"}
 
 
 def call_of(run: Run, state: ExplorerState) -> tuple[str, dict]:
     """Name and keyword arguments of the `labkit.plots` function that draws the tab; tabs without one give the maps."""
-    tab = state.tab if state.tab in FIGURES else "maps"
+    tab = state.tab if state.tab in FIGURES or state.tab == "products" else "maps"
     limits = None
     if state.scale == "standard":
         limits = run.describe(state.variable).limits
@@ -35,15 +38,19 @@ def call_of(run: Run, state: ExplorerState) -> tuple[str, dict]:
         "probability": {"time": state.time, "threshold": state.threshold, "percentile": state.percentile},
         "point": {"time": state.time, "point": state.point, "box": state.box, "statistic": state.box_statistic},
         "calibration": {"times": list(times_of(run, state.scope, state.time))},
+        "products": {"time": state.time} | options_of(state),
     }[tab]
-    coloured = tab in ("maps", "members", "probability") and not (tab == "maps" and state.show == "difference")
-    return FIGURES[tab], options | ({"limits": limits} if coloured and limits else {})
+    values = ("maps", "members", "probability", "products")
+    plain = {"maps": state.show == "difference", "products": state.product == "neighbourhood"}
+    coloured = tab in values and not plain.get(tab, False)
+    name = f"{state.product}_figure" if tab == "products" else FIGURES[tab]
+    return name, options | ({"limits": limits} if coloured and limits else {})
 
 
 def code_of(run: Run, state: ExplorerState, path: Path) -> str:
     """A program that opens the run and draws what is on the screen."""
     name, options = call_of(run, state)
-    module = "labkit.plots.calibration" if name == "calibration_figure" else "labkit.plots"
+    module = MODULES.get(state.tab, "labkit.plots")
     lines = [f"    {key}={value!r}," for key, value in options.items()]
     return "\n".join(
         [
@@ -64,11 +71,9 @@ def code_of(run: Run, state: ExplorerState, path: Path) -> str:
 
 def figure_of(run: Run, state: ExplorerState) -> Figure:
     """The same figure, drawn here."""
-    from labkit import plots
-    from labkit.plots.calibration import calibration_figure
-
     name, options = call_of(run, state)
-    function = calibration_figure if name == "calibration_figure" else getattr(plots, name)
+    # Imported when it is drawn: compiling the scores takes seconds.
+    function = getattr(import_module(MODULES.get(state.tab, "labkit.plots")), name)
     return function(run.tree, state.variable, **options)
 
 

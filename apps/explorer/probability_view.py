@@ -38,8 +38,7 @@ class ProbabilityView(View):
 
     def build(self, run: Run) -> pn.viewable.Viewable:
         self.grid = MapGrid(run, MAPS, columns=2, scales="own", on_tap=self.state.select_point)
-        self.threshold = pmui.FloatSlider(label="Threshold", size="small", width=300, margin=(8, 16))
-        self.threshold.param.watch(lambda event: self.state.param.update(threshold=float(event.new)), "value_throttled")
+        self.threshold = threshold_slider(self.state, width=300)
         percentile = pmui.IntSlider.from_param(
             self.state.param.percentile, label="Percentile", description="", size="small", width=300, margin=(8, 16)
         )
@@ -47,7 +46,7 @@ class ProbabilityView(View):
 
     def draw(self, run: Run) -> None:
         state, variable = self.state, run.describe(self.state.variable)
-        self._fit_slider(variable)
+        fit_threshold(self.threshold, state, variable)
         members = run.members(state.variable, state.time)
         truth = run.field("truth", state.variable, state.time)
         fields = probability_fields(members, truth, threshold=state.threshold, percentile=state.percentile)
@@ -67,11 +66,18 @@ class ProbabilityView(View):
     def sentence(self, run: Run) -> str:
         return sentences.probability_sentence(run, self.state)
 
-    def _fit_slider(self, variable: Variable) -> None:
-        low, high = self.state.param.threshold.bounds
-        step = nice_step((high - low) / 200)
-        label = f"Threshold [{variable.units}]"
-        self.threshold.param.update(start=low, end=high, step=step, value=self.state.threshold, label=label)
+
+def threshold_slider(state: ExplorerState, **look) -> pmui.FloatSlider:
+    """A slider of the state's threshold, to be fitted to a variable by `fit_threshold`."""
+    slider = pmui.FloatSlider(label="Threshold", size="small", margin=(8, 16), **look)
+    slider.param.watch(lambda event: state.param.update(threshold=float(event.new)), "value_throttled")
+    return slider
+
+
+def fit_threshold(slider: pmui.FloatSlider, state: ExplorerState, variable: Variable) -> None:
+    low, high = state.param.threshold.bounds
+    step, label = nice_step((high - low) / 200), f"Threshold [{variable.units}]"
+    slider.param.update(start=low, end=high, step=step, value=state.threshold, label=label)
 
 
 def _titles(variable: Variable, state: ExplorerState) -> dict[str, str]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 
 import param
+from param.parameterized import batch_call_watchers
 
-TABS = ("maps", "members", "probability", "point", "calibration", "draw", "about")
+TABS = ("maps", "members", "probability", "products", "point", "calibration", "draw", "about")
+PRODUCTS = ("paintball", "spaghetti", "matched", "neighbourhood", "envelope", "extremes", "clusters")
 URL_NAMES = {
     "run": "run",
     "variable": "var",
@@ -17,6 +19,10 @@ URL_NAMES = {
     "scale": "scale",
     "threshold": "thr",
     "percentile": "pct",
+    "product": "product",
+    "radius": "radius",
+    "by": "by",
+    "clusters": "clusters",
     "point": "xy",
     "box": "box",
     "box_statistic": "stat",
@@ -56,6 +62,10 @@ class ExplorerState(param.Parameterized):
     scale = param.Selector(default="run", objects=["run", "case", "standard"], doc="What the colours are fitted to.")
     threshold = param.Number(0.0, bounds=(None, None), doc="P(exceed) threshold, in the variable's unit.")
     percentile = param.Integer(90, bounds=(1, 99))
+    product = param.Selector(default="paintball", objects=list(PRODUCTS), doc="Ensemble product that is shown.")
+    radius = param.Number(20.0, bounds=(0.0, None), doc="Radius of a neighbourhood in km.")
+    by = param.Selector(default="area", objects=["area", "mean", "maximum"], doc="What makes a member extreme.")
+    clusters = param.Integer(3, bounds=(2, 5), doc="Number of clusters of members.")
     point = Place(default=(0.0, 0.0), length=2, doc="x, y in km.")
     box = Place(default=None, length=4, allow_None=True, doc="West, south, east, north edges in km.")
     box_statistic = param.Selector(default="mean", objects=["mean", "maximum", "minimum"])
@@ -72,25 +82,31 @@ class ExplorerState(param.Parameterized):
         self.param.time.bounds = (0, n_times - 1)
         self.param.member.bounds = (0, n_members - 1)
         self.param.point.extent = self.param.box.extent = None
+        furthest = round(min(extent[2] - extent[0], extent[3] - extent[1]) / 2, 3)
         x, y = self.point
         inside = extent[0] <= x <= extent[2] and extent[1] <= y <= extent[3]
         centre = ((extent[0] + extent[2]) / 2, (extent[1] + extent[3]) / 2)
-        self.param.update(
-            variable=self.variable if self.variable in variables else variables[0],
-            time=min(self.time, n_times - 1),
-            member=min(self.member, n_members - 1),
-            point=self.point if inside and self.extent != (0, 0, 0, 0) else centre,
-            box=None,
-            extent=tuple(extent),
-        )
-        self.param.point.extent = self.param.box.extent = tuple(extent)
+        with batch_call_watchers(self):  # nobody hears of the new values before the bounds are new
+            self.param.radius.bounds = (0.0, None)
+            self.param.update(
+                variable=self.variable if self.variable in variables else variables[0],
+                time=min(self.time, n_times - 1),
+                member=min(self.member, n_members - 1),
+                point=self.point if inside and self.extent != (0, 0, 0, 0) else centre,
+                box=None,
+                radius=min(self.radius, furthest),
+                extent=tuple(extent),
+            )
+            self.param.radius.bounds = (0.0, furthest)
+            self.param.point.extent = self.param.box.extent = tuple(extent)
 
     def set_threshold_bounds(self, low: float, high: float, value: float) -> None:
         """New bounds for the threshold; the value stays where it is inside them."""
         keep = low <= self.threshold <= high and self.param.threshold.bounds != (None, None)
-        self.param.threshold.bounds = (None, None)
-        self.threshold = self.threshold if keep else value
-        self.param.threshold.bounds = (low, high)
+        with batch_call_watchers(self):
+            self.param.threshold.bounds = (None, None)
+            self.threshold = self.threshold if keep else value
+            self.param.threshold.bounds = (low, high)
 
     def select_point(self, x: float, y: float) -> None:
         """The place that was clicked; one outside the grid is brought to its edge, and a box is given up."""

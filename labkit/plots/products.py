@@ -40,8 +40,8 @@ Panels = dict[str, Panel]
 def exceedance_panels(members: xr.DataArray, truth: xr.DataArray, *, threshold: float) -> Panels:
     """The share of the members above the threshold, over which paint or lines go, beside the truth."""
     share = 100 * products.exceedance_probability(members, threshold)
-    title = f"Members above {threshold:g} {_units(members)}"
-    return {"product": _panel(title, share, "probability"), "truth": _panel("Truth", truth)}
+    title = f"Members above {threshold:g} {_units(members)} [%]"
+    return {"product": _panel(title, share, "probability"), "truth": _panel(f"Truth [{_units(truth)}]", truth)}
 
 
 def matched_panels(members: xr.DataArray, truth: xr.DataArray, *, radius_km: float) -> Panels:
@@ -122,15 +122,14 @@ def cluster_panels(
 
 def paint(members: np.ndarray, threshold: float) -> np.ndarray:
     """Red, green, blue, alpha (y, x, 4), 0 to 255: the area of each member (member, y, x) above the threshold in its
-    colour, the largest below, so that none is hidden as a whole; transparent where no member is above."""
-    above = members > threshold
-    colour, cover = np.zeros((*members.shape[1:], 3)), np.zeros(members.shape[1:])
-    for k in np.argsort(-above.sum(axis=(1, 2)), kind="stable"):
-        opacity = OPACITY * above[k]
-        colour = opacity[..., None] * to_rgb(member_style(k)[0]) + (1 - opacity[..., None]) * colour
-        cover = opacity + (1 - opacity) * cover
-    colour /= np.where(cover > 0, cover, 1)[..., None]
-    return np.rint(255 * np.concatenate([colour, cover[..., None]], axis=-1)).astype(np.uint8)
+    colour, and the mean of their colours where several are, so that no member hides another; grey where all agree.
+    Transparent where no member is above."""
+    above = (members > threshold).astype(np.float32)
+    colours = np.array([to_rgb(member_style(k)[0]) for k in range(len(members))], np.float32)
+    count = above.sum(axis=0)
+    mean = np.tensordot(above, colours, (0, 0)) / np.maximum(count, 1)[..., None]
+    cover = 1 - (1 - OPACITY) ** count
+    return np.rint(255 * np.concatenate([mean, cover[..., None]], axis=-1)).astype(np.uint8)
 
 
 def joined_lines(x: np.ndarray, y: np.ndarray, field: np.ndarray, level: float) -> np.ndarray:
