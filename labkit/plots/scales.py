@@ -58,7 +58,7 @@ def scale_fields(
     """
     times = slice(None) if times is None else list(times)
     cells = dict(zip(("y", "x"), selection.place(tree, (0.0, 0.0), box) if box else (slice(None),) * 2, strict=True))
-    sources = [s for s in selection.available(tree, variable) if s != "mean"]
+    sources = selection.available(tree, variable)
     fields = {s: selection.field(tree, s, variable).isel(time=times, **cells) for s in sources}
     if quantity == "raw":
         return fields
@@ -102,15 +102,17 @@ def correlation_data(
     *,
     quantity: str = "raw",
     direction: str = "radial",
+    centre: str | None = "all",
     box: tuple[float, ...] | None = None,
     times: Sequence[int] | None = None,
     draws: int = 300,
     seed: int = 0,
 ) -> Correlation:
-    """Autocorrelations of all sources of a variable, their lengths, and how sure the truth's are."""
+    """Autocorrelations of all sources of a variable, their lengths, and how sure the truth's are. direction, centre: as
+    in `autocorrelation`; the rest selects as in `scale_fields`."""
     fields = scale_fields(tree, variable, quantity=quantity, box=box, times=times)
     spacing = spacing_of(tree)
-    options = {"spacing_km": spacing, "direction": direction}
+    options = {"spacing_km": spacing, "direction": direction, "centre": centre}
     rho = {s: autocorrelation(a, over=_means(a), **options).compute() for s, a in fields.items()}
     lengths = xr.concat([decorrelation_lengths(a) for a in rho.values()], "source").assign_coords(source=list(rho))
     band, bounds = None, {name: (np.nan, np.nan) for name in lengths.data_vars}
@@ -120,7 +122,9 @@ def correlation_data(
         found = decorrelation_lengths(drawn)
         bounds = {name: tuple(float(v) for v in length_interval(found[name])) for name in found.data_vars}
     rose = {
-        s: decorrelation_lengths(autocorrelation(a, over=_means(a), spacing_km=spacing, direction="rose")).e_folding
+        s: decorrelation_lengths(
+            autocorrelation(a, over=_means(a), spacing_km=spacing, direction="rose", centre=centre)
+        ).e_folding
         for s, a in fields.items()
         if s in ("truth", "prediction")
     }

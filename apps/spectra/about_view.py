@@ -1,0 +1,48 @@
+"""About: what the tabs show, in the words of somebody who meets a spectrum for the first time."""
+
+from __future__ import annotations
+
+from html import escape
+
+import panel as pn
+
+from apps.explorer.runs import Run
+from apps.explorer.view import View, column
+
+READING = {
+    "Spectra": """how much variance there is at each wavelength. A mean loses the short waves (its line falls away to
+    the right), members should not: they belong on the truth's. The triangles mark the effective resolution, the
+    wavelength below which a source has lost or gained more than the tolerance. Slopes of k^-5/3 and k^-3 are drawn
+    beside.""",
+    "Residuals": """the truth minus the regression: what the diffusion model has to learn. It reaches less far than the
+    field itself, and it is this reach that a patch must hold.""",
+    "Autocorrelation": """how much a place knows of another at a distance: 1 at none, 1/e at the e-folding length, zero
+    where the field knows nothing more. The rose shows the same in every direction: a circle where there is no
+    preferred one. Missing cells are left out pair by pair. Less each field's own mean, every curve falls below zero
+    somewhere, because what is left adds up to nothing; less the mean of all fields, what whole fields share counts.""",
+    "Patch size": """the smallest patch that holds the reach of every variable, what it costs, and what a smaller one
+    would not see. Move it and look.""",
+    "Window": """a domain with unlike edges has a spectrum of its own, which falls as k^-2. Hann's window hides the
+    edges; the cosine transform (Denis et al. 2002) mirrors the field there instead; without a window Parseval's law
+    holds to the last digit.""",
+}
+
+
+class AboutView(View):
+    tab = "about"
+    uses = ()
+
+    def build(self, run: Run) -> pn.viewable.Viewable:
+        items = "".join(f"<li><b>{escape(name)}</b>: {escape(text)}</li>" for name, text in READING.items())
+        problems = "".join(f"<li>{escape(problem)}</li>" for problem in self.session.library.problems())
+        missing = f"<h3>Not opened</h3><ul>{problems}</ul>" if problems else ""
+        style = "<style>li{margin:6px 0} h3{font-weight:500} div{max-width:60em;font-size:14px}</style>"
+        text = f"{style}<div><h3>What is shown</h3><ul>{items}</ul>{missing}</div>"
+        return column(pn.pane.HTML(text, sizing_mode="stretch_width", margin=(4, 12)))
+
+    def draw(self, run: Run) -> None:
+        pass
+
+    def sentence(self, run: Run) -> str:
+        dx, dy = run.spacing
+        return f"{run.label}: {len(run.y)} x {len(run.x)} cells of {dy:g} x {dx:g} km, {len(run.times)} times."

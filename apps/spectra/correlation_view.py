@@ -1,0 +1,91 @@
+"""Autocorrelation: how far a field knows of itself, with the three lengths that people quote, and by direction."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import panel as pn
+
+from apps.explorer.runs import Run
+from apps.explorer.view import choice, column, row
+from apps.spectra.panels import Correlations, Rose
+from apps.spectra.spectra_view import DIRECTIONS, Computed, chosen, quantity_choice
+
+
+class CorrelationView(Computed):
+    tab = "correlation"
+    uses = ("variable", "quantity", "direction", "centre", "scope", "box", "height", "width")
+    working = "Computing the autocorrelations ..."
+
+    def build(self, run: Run) -> pn.viewable.Viewable:
+        self.curves, self.rose = Correlations(), Rose()
+        self.table = pn.pane.HTML(sizing_mode="stretch_width", margin=(4, 12))
+        centres = {"Less each field's mean": "each", "Less the mean of all": "all"}
+        controls = row(
+            quantity_choice(self.state),
+            choice(self.state.param.direction, DIRECTIONS, "Distance"),
+            choice(self.state.param.centre, centres, "Anomalies"),
+        )
+        plots = row(column(self.curves.figure, styles={"flex": "1 1 0", "min-width": "0"}), self.rose.figure)
+        self.body = column(plots, self.table)
+        return column(controls, self.body)
+
+    def touch(self, names: set[str]) -> None:
+        super().touch(names)
+        self._stale = self._stale or ("time" in names and self.state.scope == "case")
+
+    def ask(self, run: Run):
+        from labkit.plots.scales import correlation_data
+
+        options = chosen(self.state) | {"direction": self.state.direction, "centre": self.state.centre}
+        key = (run.id, "correlation", self.state.variable, *options.items())
+        return key, partial(correlation_data, run.tree, self.state.variable, **options)
+
+    def show_result(self, run: Run) -> None:
+        dx, dy = run.spacing
+        spacing = {"x": dx, "y": dy, "radial": min(dx, dy)}[self.state.direction]
+        sides = {"x": self.state.width * dx, "y": self.state.height * dy}
+        patch = sides.get(self.state.direction, min(sides.values()))
+        truth = {name: float(self.result.lengths[name].sel(source="truth")) for name in self.result.lengths.data_vars}
+        self.curves.show(self.result.rho, band=self.result.band, lengths=truth, spacing_km=spacing, patch_km=patch)
+        self.rose.show(self.result.rose)
+        self.table.object = lengths_html(self.result, spacing)
+
+    def say(self, run: Run) -> str:
+        variable = run.describe(self.state.variable)
+        lengths = self.result.lengths.sel(source="truth")
+        zero, fold = float(lengths.zero_crossing), float(lengths.e_folding)
+        far = "does not reach zero within the domain" if np.isnan(zero) else f"reaches zero at {zero:.0f} km"
+        what = "what the regression leaves of it" if self.state.quantity == "residual" else "the truth"
+        near = "" if np.isnan(fold) else f" and falls to 1/e at {fold:.0f} km"
+        return f"{variable.long_name}: the autocorrelation of {what} {far}{near}."
+
+
+def lengths_html(result, spacing_km: float) -> str:
+    """The lengths of every source as a table, the truth's with their intervals; no text in it comes from a file."""
+    from labkit.plots.colours import SOURCE_LABELS
+
+    titles = {"e_folding": "falls to 1/e", "integral_scale": "integral scale", "zero_crossing": "first zero"}
+    head = "".join(f"<th>{title} [km]</th>" for title in titles.values())
+    lines = []
+    for source in result.lengths.source.values:
+        cells = [f"<td>{SOURCE_LABELS[str(source)]}</td>"]
+        for name in titles:
+            value = float(result.lengths[name].sel(source=source))
+            cells.append(f"<td>{_length(value, result.bounds[name] if source == 'truth' else None)}</td>")
+        lines.append(f"<tr>{''.join(cells)}</tr>")
+    style = (
+        "<style>table{border-collapse:collapse;font-size:13px} td,th{padding:3px 18px 3px 0;text-align:right;"
+        "font-variant-numeric:tabular-nums} th{font-weight:500;opacity:.7} td:first-child{text-align:left}</style>"
+    )
+    note = f"One cell is {spacing_km:g} km. In brackets: 95 % interval, blocks of times drawn again."
+    return f"{style}<table><tr><th></th>{head}</tr>{''.join(lines)}</table><p style='opacity:.7'>{note}</p>"
+
+
+def _length(value: float, bounds) -> str:
+    if np.isnan(value):
+        return "not within the domain"
+    if bounds is None or not np.isfinite(bounds).all():
+        return f"{value:.1f}"
+    return f"{value:.1f} ({float(bounds[0]):.1f} to {float(bounds[1]):.1f})"

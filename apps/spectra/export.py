@@ -1,0 +1,57 @@
+"""What is on the screen as a file: PNG of the figure, CSV of the curves."""
+
+from __future__ import annotations
+
+from io import BytesIO, StringIO
+
+import pandas as pd
+import xarray as xr
+
+from apps.explorer.runs import Run
+from apps.spectra.code import call_of, figure_of
+from apps.spectra.state import SpectraState
+
+
+def png(run: Run, state: SpectraState) -> BytesIO:
+    buffer = BytesIO()
+    figure_of(run, state).savefig(buffer, format="png", dpi=150)
+    buffer.seek(0)
+    return buffer
+
+
+def csv(run: Run, state: SpectraState) -> StringIO:
+    """The curves as columns, a line for each wavelength or distance, with a first line that says what and where."""
+    variable, buffer = run.describe(state.variable), StringIO()
+    where = "whole domain" if state.box is None else f"box {state.box} km"
+    buffer.write(f"# {variable.name} [{variable.units}], {state.quantity}, {state.direction}, {where}\n")
+    curve_table(run, state).to_csv(buffer, index_label=None)
+    buffer.seek(0)
+    return buffer
+
+
+def curve_table(run: Run, state: SpectraState) -> pd.DataFrame:
+    """Spectra [units^2 km] by wavenumber [cycles/km], or autocorrelations by lag [km]; a column a source and member."""
+    from labkit.plots.scales import correlation_data, spectra_data
+
+    name, options = call_of(state)
+    if name == "correlation_figure":
+        curves, axis = correlation_data(run.tree, state.variable, **options).rho, "lag"
+    else:
+        curves, axis = spectra_data(run.tree, state.variable, **options).spectra, "wavenumber"
+    columns: dict[str, xr.DataArray] = {}
+    for source, values in curves.items():
+        if "ensemble" in values.dims:
+            columns |= {f"{source}_{m}": values.isel(ensemble=i) for i, m in enumerate(run.member_names)}
+        else:
+            columns[source] = values
+    index = next(iter(curves.values()))[axis].values
+    return pd.DataFrame({key: values.values for key, values in columns.items()}, index=pd.Index(index, name=axis))
+
+
+def file_name(run: Run, state: SpectraState, ending: str) -> str:
+    """`run-variable-spectra.png`, from the run's id and the variable's letters and digits only."""
+    safe = "".join(c if c.isalnum() or c in "-_" else "-" for c in f"{run.id}-{state.variable}-{state.tab}")
+    return f"{safe[:80]}.{ending}"
+
+
+WRITERS = {"png": png, "csv": csv}

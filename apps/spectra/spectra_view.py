@@ -1,0 +1,158 @@
+"""Spectra: how much variance a run has at each wavelength, beside the truth's, and where it stops to be resolved."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from functools import partial
+
+import numpy as np
+import panel as pn
+
+from apps.explorer.maps import MapGrid
+from apps.explorer.runs import Run
+from apps.explorer.scale import Look
+from apps.explorer.sentences import time_label
+from apps.explorer.view import View, choice, column, failure, html, row, select, switch
+from apps.spectra.panels import Densities
+from labkit.plots.colours import SOURCE_LABELS, palette
+
+QUANTITIES = {"Fields": "raw", "Residuals (minus the regression)": "residual"}
+DIRECTIONS = {"Any direction": "radial", "Along x": "x", "Along y": "y"}
+
+
+class Computed(View):
+    """A view of something that the library computes: `ask(run)` is its key and the work, `result` what came of it."""
+
+    working = "Computing ..."
+
+    def __init__(self, session, **params) -> None:
+        super().__init__(session, **params)
+        self.result, self.problem, self._key = None, "", None
+
+    def draw(self, run: Run) -> None:
+        key, work = self.ask(run)
+        self._key, self.result, self.problem = key, None, ""
+        if not self.when_done(self.session.library.compute(key, work), partial(self._arrived, run, key)):
+            self.body.loading = True
+
+    def sentence(self, run: Run) -> str:
+        return self.problem or (self.working if self.result is None else self.say(run))
+
+    def _arrived(self, run: Run, key: tuple, future: Future) -> None:
+        if key != self._key:
+            return
+        late, self.body.loading = self.body.loading, False
+        self.problem = failure(future)
+        if not self.problem:
+            self.result = future.result()
+            with pn.io.hold():
+                self.show_result(run)
+        if late:
+            self.session.announce(self.sentence(run))
+
+    def ask(self, run: Run):
+        raise NotImplementedError
+
+    def show_result(self, run: Run) -> None:
+        raise NotImplementedError
+
+    def say(self, run: Run) -> str:
+        raise NotImplementedError
+
+
+class SpectraView(Computed):
+    tab = "spectra"
+    uses = ("variable", "quantity", "direction", "window", "detrend", "scope", "box", "members")
+    working = "Computing the spectra ..."
+
+    def build(self, run: Run) -> pn.viewable.Viewable:
+        self.densities, self.region = Densities(), Region(self.session, run)
+        windows = {"No window": "none", "Hann window": "hann", "Cosine transform": "dct"}
+        trends = {"Mean removed": "mean", "Plane removed": "plane", "Nothing removed": "none"}
+        controls = row(
+            quantity_choice(self.state),
+            choice(self.state.param.direction, DIRECTIONS, "Waves"),
+            select(self.state.param.window, windows, "Window", width=160),
+            select(self.state.param.detrend, trends, "Detrend", width=160),
+            switch(self.state.param.members, "Each member"),
+            align="center",
+        )
+        plots = column(self.densities.upper, self.densities.lower, styles={"flex": "1 1 0", "min-width": "0"})
+        self.body = row(plots, self.region.column)
+        return column(controls, self.body)
+
+    def touch(self, names: set[str]) -> None:
+        super().touch(names)
+        self._stale = self._stale or "time" in names  # the map is of one time
+
+    def draw(self, run: Run) -> None:
+        self.region.draw(run)
+        super().draw(run)
+
+    def ask(self, run: Run):
+        from labkit.plots.scales import spectra_data
+
+        state = self.state
+        options = chosen(state) | {"direction": state.direction}
+        options |= {"window": none(state.window), "detrend": none(state.detrend)}
+        key = (run.id, "spectra", self.state.variable, *options.items())
+        return key, partial(spectra_data, run.tree, self.state.variable, **options)
+
+    def show_result(self, run: Run) -> None:
+        unit = run.describe(self.state.variable).units
+        power = f"({unit})² km" if unit not in ("", "1") else "km"
+        self.densities.show(self.result.spectra, band=self.result.band, members=self.state.members, unit=power)
+        self.densities.mark(self.result.resolution)
+
+    def say(self, run: Run) -> str:
+        return spectra_sentence(run, self.state, self.result)
+
+
+class Region:
+    """A map of the truth at the chosen time, on which a part of the domain can be dragged."""
+
+    def __init__(self, session, run: Run, *, width: int = 400) -> None:
+        self.state = session.state
+        self.grid = MapGrid(run, {"truth": "Truth"}, columns=1, on_box=self.state.select_box)
+        self.hint = html("Drag a box on the map to judge a part of the domain.", faint=True, margin=(4, 8))
+        maps = row(column(self.grid.layout, styles={"min-width": "0", "flex": "1 1 0"}), self.grid.bar)
+        self.column = column(self.hint, maps, styles={"flex": f"0 1 {width}px", "min-width": "0"})
+
+    def draw(self, run: Run) -> None:
+        state, variable = self.state, run.describe(self.state.variable)
+        truth = run.field("truth", state.variable, state.time)
+        look = Look(run.limits(state.variable), palette(variable.cmap), variable.units)
+        self.grid.update({"truth": ((state.variable, state.time), truth)}, look)
+        self.grid.set_title("truth", f"Truth, {time_label(run.times[state.time])}")
+        self.grid.set_boxes([state.box] if state.box else [])
+
+
+def quantity_choice(state):
+    """Raw fields or residuals; only where the run has a regression to subtract."""
+    return choice(state.param.quantity, QUANTITIES, "Of", visible="residual" in state.param.quantity.objects)
+
+
+def chosen(state) -> dict:
+    """The part of the selection that says which fields: arguments of the functions in `labkit.plots.scales`."""
+    times = (state.time,) if state.scope == "case" else None
+    return {"quantity": state.quantity, "box": state.box, "times": times}
+
+
+def none(name: str) -> str | None:
+    """The library's None for the page's "none"."""
+    return None if name == "none" else name
+
+
+def spectra_sentence(run: Run, state, result) -> str:
+    """Where the model and the mean stop to be resolved, as plain text."""
+    variable = run.describe(state.variable)
+    what = f"{variable.long_name}{', what the regression leaves' if state.quantity == 'residual' else ''}"
+    when = time_label(run.times[state.time]) if state.scope == "case" else f"{len(run.times)} times"
+    said = []
+    for source in ("prediction", "regression", "interpolation"):
+        if source not in result.resolution:
+            continue
+        at = result.resolution[source]
+        label = SOURCE_LABELS[source].lower()
+        said.append(f"the {label} to the grid's limit" if np.isnan(at) else f"the {label} down to {at:.0f} km")
+    return f"{what}, {when}: within {result.tolerance:.0%} of the truth's variance, {'; '.join(said)}."
