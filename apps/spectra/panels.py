@@ -120,7 +120,9 @@ class Correlations:
             plot.add_layout(self.spans[name])
             plot.add_layout(self.labels[name])
         self.patch = Span(dimension="height", line_color="#d6006c", line_width=2)
+        self.patch_label = Label(x=0, y=-0.37, text=" the patch", text_font_size="11px", text_color="#d6006c")
         plot.add_layout(self.patch)
+        plot.add_layout(self.patch_label)
         plot.xaxis.axis_label, plot.yaxis.axis_label = "distance [km]", "autocorrelation"
         plot.min_border_left = 70
         plot.legend.label_text_font_size = "11px"
@@ -148,8 +150,11 @@ class Correlations:
             if there:
                 self.spans[name].location = self.labels[name].x = float(at)
         reach = max([lengths[n] for n in lengths if np.isfinite(lengths[n])] + [patch_km])
-        self.figure.x_range.end = float(np.clip(1.6 * reach, lag[1] * 4, lag[-1]))
-        self.patch.location = float(patch_km)
+        end = float(np.clip(1.6 * reach, lag[1] * 4, lag[-1]))
+        for label in self.labels.values():
+            label.text_align = "right" if label.x > 0.7 * end else "left"
+        self.figure.x_range.end = end
+        self.patch.location = self.patch_label.x = float(patch_km)
 
 
 class Rose:

@@ -121,14 +121,12 @@ def correlation_data(
         band = interval(drawn)
         found = decorrelation_lengths(drawn)
         bounds = {name: tuple(float(v) for v in length_interval(found[name])) for name in found.data_vars}
-    rose = {
-        s: decorrelation_lengths(
-            autocorrelation(a, over=_means(a), spacing_km=spacing, direction="rose", centre=centre)
-        ).e_folding
-        for s, a in fields.items()
-        if s in ("truth", "prediction")
+    options["direction"] = "rose"
+    roses = {
+        s: autocorrelation(a, over=_means(a), **options) for s, a in fields.items() if s in ("truth", "prediction")
     }
-    return Correlation(rho, band, lengths, bounds, {s: a.compute() for s, a in rose.items()})
+    rose = {s: decorrelation_lengths(a).e_folding.compute() for s, a in roses.items()}
+    return Correlation(rho, band, lengths, bounds, rose)
 
 
 def length_interval(draws: xr.DataArray, *, level: float = 0.95) -> xr.DataArray:
