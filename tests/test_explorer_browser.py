@@ -84,6 +84,7 @@ def test_every_tab_shows_its_pictures(page, address):
     for name, said in {
         "Members": "All 5 members",
         "Probability": "of the area in the members on average",
+        "Products": "members have it somewhere",
         "Point & time": "members are below it",
         "Calibration": "reliability index",
         "Draw": "one is drawn at a time",
@@ -95,6 +96,27 @@ def test_every_tab_shows_its_pictures(page, address):
         if name not in ("Draw", "About"):
             page.wait_for_timeout(500)
             assert colours(page.locator(".bk-Figure").first) > 5, name
+
+
+def test_products_are_one_choice_away_and_kept_in_the_address(page, address):
+    visit(page, address + "?var=reflectivity&tab=products&thr=20&t=2")
+    for name, key, said, maps in (
+        ("Spaghetti", "spaghetti", "members have it somewhere", 2),
+        ("Clusters of members", "clusters", "members resemble each other", 4),
+        ("Neighbourhood probability", "neighbourhood", "within 20 km", 4),
+        ("Paintball", "paintball", "members have it somewhere", 2),
+    ):
+        page.get_by_role("combobox", name="Product").click()
+        page.get_by_role("menuitem", name=name, exact=True).click()
+        headline(page, said)
+        until(page, lambda key=key: query(page).get("product", "paintball").strip('"') == key)
+        until(page, lambda maps=maps: page.locator(".bk-GridPlot .bk-Figure").count() == maps)
+        page.wait_for_timeout(500)
+        assert colours(page.locator(".bk-GridPlot .bk-Figure").first) > 5, name
+    before = page.locator(".bk-GridPlot .bk-Figure").first.screenshot()
+    page.get_by_role("slider", name="Threshold").press("ArrowRight")
+    until(page, lambda: float(query(page).get("thr", 20)) > 20)
+    until(page, lambda: page.locator(".bk-GridPlot .bk-Figure").first.screenshot() != before)
 
 
 def test_a_slider_step_changes_pictures_words_and_address(page, address):
