@@ -129,6 +129,37 @@ def correlation_data(
     return Correlation(rho, band, lengths, bounds, rose)
 
 
+def reach_data(
+    tree: xr.DataTree,
+    variables: Sequence[str],
+    *,
+    quantity: str = "residual",
+    centre: str | None = "each",
+    box: tuple[float, ...] | None = None,
+    times: Sequence[int] | None = None,
+    draws: int = 200,
+    seed: int = 0,
+) -> xr.Dataset:
+    """How far the truth's fields, or residuals, reach along y and x: what `patch_size.recommend_patch` decides by.
+
+    Over (variable, direction), in km: zero_crossing, e_folding, and high, the upper end of the 95 % interval of the
+    first (NaN for few times, or where it lies beyond half the domain).
+    """
+    spacing, rows = spacing_of(tree), []
+    for variable in variables:
+        truth = scale_fields(tree, variable, quantity=quantity, box=box, times=times)["truth"].load()
+        for direction in ("y", "x"):
+            options = {"spacing_km": spacing, "direction": direction, "centre": centre}
+            lengths = decorrelation_lengths(autocorrelation(truth, **options))
+            high = np.nan
+            if truth.sizes["time"] >= MIN_TIMES:
+                drawn = decorrelation_lengths(autocorrelation_draws(truth, draws=draws, seed=seed, **options))
+                high = float(length_interval(drawn.zero_crossing)[-1])
+            rows.append(lengths[["zero_crossing", "e_folding"]].assign(high=high))
+    table = xr.concat([xr.concat(rows[i : i + 2], "direction") for i in range(0, len(rows), 2)], "variable")
+    return table.assign_coords(variable=list(variables), direction=["y", "x"])
+
+
 def length_interval(draws: xr.DataArray, *, level: float = 0.95) -> xr.DataArray:
     """Interval of a length over its draws, of which those that never reach it count as longer than any: NaN where a
     bound lies among them."""
