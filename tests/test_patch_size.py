@@ -55,6 +55,11 @@ def test_a_field_that_never_forgets_takes_the_whole_domain_and_says_so():
     assert any("half the domain along y" in sentence for sentence in advice.warnings)  # 64 of 70
 
 
+def test_a_patch_that_is_the_domain_has_no_neighbours():
+    advice = recommend_patch(reach([[np.nan, np.nan]]), spacing_km=(1.0, 1.0), shape=(64, 64), multiple=8)
+    assert advice.patch == (64, 64) and advice.overlap == 0 and not advice.warnings
+
+
 def test_too_small_a_patch_is_named_with_the_variable_and_the_distance():
     said = reach_warnings(reach([[30, 50], [60, 20]]), (20, 20), spacing_km=(2.0, 2.0), shape=(448, 448))
     assert said == [

@@ -14,6 +14,7 @@ from apps.spectra import export
 from apps.spectra.about_view import AboutView
 from apps.spectra.code import code_of
 from apps.spectra.correlation_view import CorrelationView
+from apps.spectra.patch_view import PatchView
 from apps.spectra.spectra_view import SpectraView
 from apps.spectra.state import URL_NAMES, SpectraState
 
@@ -28,6 +29,7 @@ class SpectraExplorer(Shell):
     views_and_titles = (
         (SpectraView, "Spectra"),
         (CorrelationView, "Autocorrelation"),
+        (PatchView, "Patch size"),
         (AboutView, "About"),
     )
 

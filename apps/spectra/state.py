@@ -6,7 +6,7 @@ import param
 
 from apps.explorer.state import Place, box_within
 
-TABS = ("spectra", "correlation", "about")
+TABS = ("spectra", "correlation", "patch", "about")
 URL_NAMES = {
     "run": "run",
     "variable": "var",

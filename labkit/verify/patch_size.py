@@ -77,8 +77,8 @@ def recommend_patch(
         needed.append(km)
         limiting.append(name)
         reasons.append(sentence)
-    overlap, why = _overlap(reach, spacing_km, sides)
     patch = (sides[0], sides[1])
+    overlap, why = _overlap(reach, spacing_km, patch) if patch != tuple(shape) else (0, "One patch covers the domain.")
     warnings = reach_warnings(reach, patch, spacing_km=spacing_km, shape=shape)
     return Advice(patch, overlap, tuple(needed), tuple(limiting), (*reasons, why), tuple(warnings))
 
@@ -128,7 +128,7 @@ def cover_cost(shape: tuple[int, int], patch: tuple[int, int], overlap: int) -> 
 
 
 def upstream_cover(length: int, patch: int, overlap: int, boundary: int) -> tuple[int, int]:
-    """CorrDiff's own patches along one side: how many, and the padded length that they cover (as run, November 2026)."""
+    """CorrDiff's own patches along one side: how many, and the padded length (as run, November 2026)."""
     stride = patch - overlap - boundary
     count = math.ceil(length / stride)
     return count, stride * (count - 1) + patch + boundary
