@@ -7,6 +7,7 @@ and divided by the number of pairs of which both are known, so that missing cell
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import xarray as xr
@@ -14,9 +15,12 @@ from scipy import fft, signal
 
 from labkit.errors import ConfigError
 from labkit.verify.bootstrap import resampled_means
+from labkit.verify.slabs import in_slabs
 
 DIRECTIONS = ("x", "y", "radial", "rose")
 CENTRES = ("all", "each", None)
+# Sums over pairs of f f' and of f + f', the number of pairs; the sum over cells and their number.
+PARTS = ("products", "crossed", "pairs", "total", "cells")
 SECTORS = 12  # of the half circle: every 15 degrees
 
 
@@ -36,7 +40,7 @@ def autocorrelation(
     centre: what is taken off first: "all", the mean over `over` and the domain; "each", every field's own mean, which
     forces the correlation below zero at large distances (a field less its own mean adds up to nothing); None.
     """
-    sums = pair_sums(field, spacing_km=spacing_km, direction=direction, over=over, centre=centre)
+    sums = pair_sums(field, spacing_km=spacing_km, direction=direction, centre=centre)
     return _ratio(sums.sum([d for d in over if d in sums.dims]))
 
 
@@ -53,7 +57,7 @@ def autocorrelation_draws(
     seed: int,
 ) -> xr.DataArray:
     """`autocorrelation` of times drawn again in blocks, (draw, ..., lag): put lengths or `bootstrap.interval` on it."""
-    sums = pair_sums(field, spacing_km=spacing_km, direction=direction, over=over, centre=centre)
+    sums = pair_sums(field, spacing_km=spacing_km, direction=direction, centre=centre)
     rest = sums.sum([d for d in over if d in sums.dims and d != dim])
     return _ratio(resampled_means(rest, dim=dim, block=block, draws=draws, seed=seed))
 
@@ -63,17 +67,16 @@ def pair_sums(
     *,
     spacing_km: tuple[float, float],
     direction: str = "radial",
-    over: Sequence[str] = ("time",),
     centre: str | None = "all",
 ) -> xr.DataArray:
-    """Sums of products and numbers of pairs at each lag, (..., part, [angle,] lag); sums of them may be added."""
+    """What a correlation is made of at each lag, (..., part, [angle,] lag), `part` as in PARTS: it may be added up.
+
+    One pass over the fields, whatever the centre, so that a lazy field need not be held until its mean is known.
+    """
     for what, found, known in (("direction", direction, DIRECTIONS), ("centre", centre, CENTRES)):
         if found not in known:
             names = ", ".join(map(str, known))
             raise ConfigError(f"{what} of an autocorrelation", found=repr(found), expected=names, todo="choose one")
-    means = {"all": [*(d for d in over if d in field.dims), "y", "x"], "each": ["y", "x"]}
-    if centre is not None:
-        field = field - field.mean(means[centre], dtype=np.float64).astype(field.dtype)
     if field.chunks is not None:
         field = field.chunk(y=-1, x=-1)
     shape = (field.sizes["y"], field.sizes["x"])
@@ -90,12 +93,12 @@ def pair_sums(
     return xr.apply_ufunc(
         function,
         field,
-        kwargs=options,
+        kwargs=options | {"centre": centre},
         input_core_dims=[["y", "x"]],
         output_core_dims=[["part", *dims]],
         dask="parallelized",
         output_dtypes=[np.float64],
-        dask_gufunc_kwargs={"output_sizes": {"part": 2} | {d: len(coords[d]) for d in dims}},
+        dask_gufunc_kwargs={"output_sizes": {"part": len(PARTS)} | {d: len(coords[d]) for d in dims}},
     ).assign_coords(coords)
 
 
@@ -168,49 +171,61 @@ def rings(
 
 
 def _ratio(sums: xr.DataArray) -> xr.DataArray:
-    covariance = sums.isel(part=0) / sums.isel(part=1).where(sums.isel(part=1) > 0)
+    """Correlation out of added sums: with d = f - m, sum dd' = sum ff' - m sum (f + f') + m^2 n, n the pairs."""
+    products, crossed, pairs, total, cells = (sums.isel(part=i) for i in range(len(PARTS)))
+    mean = total / cells.where(cells > 0)
+    covariance = (products - mean * crossed + mean**2 * pairs) / pairs.where(pairs > 0)
     return (covariance / covariance.isel(lag=0, drop=True)).rename("autocorrelation")
 
 
-def _line_sums(values: np.ndarray, *, axis: int, lags: int) -> np.ndarray:
+def _line_sums(values: np.ndarray, *, axis: int, lags: int, centre: str | None) -> np.ndarray:
     n = fft.next_fast_len(values.shape[axis] + lags, real=True)
     other = -2 if axis == -1 else -1
 
-    def products(part: np.ndarray) -> np.ndarray:
-        power = abs(fft.rfft(part, n, axis=axis)) ** 2
+    def back(power: np.ndarray) -> np.ndarray:
         return fft.irfft(power.sum(other, dtype=np.float64), n, axis=-1)[..., :lags]
 
-    return _with_counts(products, values, 1)
+    return in_slabs(partial(_moments, partial(fft.rfft, n=n, axis=axis), back, centre), values, core=2)
 
 
-def _ring_sums(values: np.ndarray, *, bins: np.ndarray, sizes: list[int]) -> np.ndarray:
+def _ring_sums(values: np.ndarray, *, bins: np.ndarray, sizes: list[int], centre: str | None) -> np.ndarray:
     my, mx = bins.shape[0] // 2, bins.shape[1] - 1
     padded = [fft.next_fast_len(n + m, real=True) for n, m in zip(values.shape[-2:], (my, mx), strict=True)]
     inside = bins.ravel() >= 0
     numbers, total = bins.ravel()[inside], int(np.prod(sizes))
 
-    def products(part: np.ndarray) -> np.ndarray:
-        plane = fft.irfft2(abs(fft.rfft2(part, padded)) ** 2, padded)[..., : mx + 1]
-        plane = np.concatenate([plane[..., padded[0] - my :, :], plane[..., : my + 1, :]], axis=-2)
-        rows = plane.reshape(-1, bins.size)[:, inside]
-        sums = np.array([np.bincount(numbers, row, minlength=total) for row in rows])
-        return sums.reshape(*part.shape[:-2], *sizes)
+    def back(power: np.ndarray) -> np.ndarray:
+        lines = fft.ifft(power, axis=-2)  # only the lines of the lags asked for go on to the second transform
+        lines = np.concatenate([lines[:, padded[0] - my :], lines[:, : my + 1]], axis=-2)
+        rows = fft.irfft(lines, padded[1], axis=-1)[..., : mx + 1].reshape(-1, bins.size)[:, inside]
+        sums = np.array([np.bincount(numbers, row, minlength=total) for row in rows]).reshape(-1, *sizes)
+        if len(sizes) == 2:  # no distance has no direction
+            sums[..., 0] = sums[..., :1, 0]
+        return sums
 
-    sums = _with_counts(products, values, len(sizes))
-    if len(sizes) == 2:  # no distance has no direction
-        sums[..., 0] = sums[..., :1, 0]
-    return sums
+    return in_slabs(partial(_moments, partial(fft.rfft2, s=padded), back, centre), values, core=2)
 
 
-def _with_counts(products: Callable[[np.ndarray], np.ndarray], values: np.ndarray, axes: int) -> np.ndarray:
-    """Sums of products and numbers of pairs, beside each other; without gaps all fields have the same numbers."""
+def _moments(transform: Callable, back: Callable, centre: str | None, values: np.ndarray) -> np.ndarray:
+    """What `PARTS` names, of each field (n, y, x). The fields' own means are taken off before the transform, which
+    in single precision would drown a small variance in a large mean, and are put back into the sums."""
     known = np.isfinite(values)
-    if known.all():
-        count = products(np.ones((1,) * (values.ndim - 2) + values.shape[-2:], values.dtype))
+    values = np.where(known, values, 0)
+    cells = known.sum((-2, -1), keepdims=True)
+    mean = values.sum((-2, -1), keepdims=True, dtype=np.float64) / np.maximum(cells, 1)
+    waves = transform(np.where(known, values - mean, 0).astype(values.dtype))
+    there = transform((known[:1] if known.all() else known).astype(values.dtype))
+    products, pairs = back(waves.real**2 + waves.imag**2), np.rint(back(there.real**2 + there.imag**2))
+    pairs = np.broadcast_to(pairs, products.shape)
+    if centre == "each":
+        crossed, mean = np.zeros_like(products), np.zeros_like(mean)
     else:
-        count = products(known.astype(values.dtype))
-    sums = products(np.where(known, values, 0))
-    return np.stack([sums, np.broadcast_to(np.rint(count), sums.shape)], -1 - axes)
+        crossed = back(2 * (waves.real * there.real + waves.imag * there.imag))
+    mean, cells = (a.reshape(-1, *(1,) * (products.ndim - 1)) for a in (mean, cells))
+    products = products + mean * crossed + mean**2 * pairs
+    crossed = crossed + 2 * mean * pairs
+    total = mean * cells if centre == "all" else np.zeros_like(mean)
+    return np.stack(np.broadcast_arrays(products, crossed, pairs, total, cells), 1)
 
 
 def _falls_to(rho: np.ndarray, lag: np.ndarray, *, level: float) -> float:

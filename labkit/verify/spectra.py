@@ -7,12 +7,14 @@ missing (see `labkit.verify.autocorrelation` for fields with gaps): a NaN makes 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import xarray as xr
 from scipy import fft
 
 from labkit.errors import ConfigError
+from labkit.verify.slabs import in_slabs
 
 DIRECTIONS = ("x", "y", "radial")
 WINDOWS = (None, "hann", "dct")
@@ -56,10 +58,10 @@ def power_spectrum(
         wavenumber = np.arange(1, shape[0] if window == "dct" else shape[0] // 2 + 1)
         wavenumber = wavenumber / ((2 if window == "dct" else 1) * shape[0] * spacing[0])
         function, options = _line_density, {"spacing": spacing[0]}
+    function = partial(function, window=window, detrend=detrend, **options)
     density = xr.apply_ufunc(
-        function,
+        partial(in_slabs, function, core=len(core)),
         field.chunk(dict.fromkeys(core, -1)) if field.chunks is not None else field,
-        kwargs=options | {"window": window, "detrend": detrend},
         input_core_dims=[core],
         output_core_dims=[["wavenumber"]],
         exclude_dims=set(core),
@@ -83,7 +85,7 @@ def spectral_ratio(members: xr.DataArray, reference: xr.DataArray, *, dx_km: flo
 
 
 def effective_resolution(ratio: xr.DataArray, *, tolerance: float = 0.2) -> xr.DataArray:
-    """Wavelength (km) below which a spectral ratio (..., wavenumber) stays outside 1 +- tolerance, to the shortest wave.
+    """Wavelength (km) below which a spectral ratio (..., wavenumber) stays outside 1 +- tolerance, to the shortest.
 
     Interpolated in the logarithm of the wavenumber; the longest wave where all are outside, NaN where the shortest is
     inside. Looked for from the short waves, of which there are many in a field, because the few long ones stray.
@@ -107,10 +109,9 @@ def coherence(
     shape = [first.sizes["y"], first.sizes["x"]]
     bins, wavenumber = annuli(shape, [dx_km if dy_km is None else dy_km, dx_km], cosine=False)
     parts = xr.apply_ufunc(
-        _cross_sums,
+        partial(in_slabs, partial(_cross_sums, bins=bins, count=len(wavenumber)), core=2),
         first - first.mean(("y", "x")),
         second - second.mean(("y", "x")),
-        kwargs={"bins": bins, "count": len(wavenumber)},
         input_core_dims=[["y", "x"], ["y", "x"]],
         output_core_dims=[["part", "wavenumber"]],
         dask="parallelized",
@@ -126,7 +127,8 @@ def annuli(shape: Sequence[int], spacing: Sequence[float], *, cosine: bool) -> t
     """Number of the annulus of each wave of a half plane (y, x), -1 outside, and the annuli's wavenumbers (cycles/km).
 
     They are one step of the coarser axis wide, centred on its multiples, up to the last that lies in the circle
-    resolved along both axes. Waves: of `rfft2`, or of the cosine transform.
+    resolved along both axes; the first also takes the waves that fit the longer side alone, so that none is lost.
+    Waves: of `rfft2`, or of the cosine transform.
     """
     (ny, nx), (dy, dx) = shape, spacing
     if cosine:
@@ -136,9 +138,14 @@ def annuli(shape: Sequence[int], spacing: Sequence[float], *, cosine: bool) -> t
     step = max(abs(ky[1]), kx[1])
     radius = np.hypot(ky[:, None], kx[None, :])
     count = int(np.floor(min(0.5 / dy, 0.5 / dx) / step + 1e-9))
-    bins = np.floor(radius / step + 0.5 - 1e-9).astype(int) - 1
+    bins = np.maximum(np.floor(radius / step + 0.5 - 1e-9).astype(int) - 1, 0)
     bins[(bins >= count) | (radius == 0)] = -1
     return bins, step * np.arange(1, count + 1)
+
+
+def power_of(waves: np.ndarray) -> np.ndarray:
+    """Squared modulus, without the root that `abs` takes."""
+    return waves.real**2 + waves.imag**2
 
 
 def half_plane_weights(shape: Sequence[int]) -> np.ndarray:
@@ -155,7 +162,7 @@ def _line_density(values: np.ndarray, *, spacing: float, window: str | None, det
     values = _prepared(values, window, detrend, axes=1)
     if window == "dct":
         return 2 * spacing * fft.dct(values, norm="ortho", axis=-1)[..., 1:] ** 2
-    spectrum = abs(fft.rfft(values, axis=-1)[..., 1:]) ** 2 * (2 * spacing / n)
+    spectrum = power_of(fft.rfft(values, axis=-1)[..., 1:]) * (2 * spacing / n)
     if n % 2 == 0:
         spectrum[..., -1] /= 2  # the Nyquist wave is its own mirror image
     return spectrum
@@ -169,7 +176,7 @@ def _radial_density(
     if window == "dct":
         power = fft.dctn(values, norm="ortho", axes=(-2, -1)) ** 2 / cells
     else:
-        power = abs(fft.rfft2(values)) ** 2 * (half_plane_weights(values.shape) / cells**2)
+        power = power_of(fft.rfft2(values)) * half_plane_weights(values.shape).astype(values.dtype) / cells**2
     return (annulus_sums(power, bins, count) / width).astype(values.dtype)
 
 
@@ -185,7 +192,7 @@ def _cross_sums(first: np.ndarray, second: np.ndarray, *, bins: np.ndarray, coun
     a, b = fft.rfft2(first), fft.rfft2(second)
     weights = half_plane_weights(first.shape)
     cross = a * b.conj()
-    parts = (cross.real, cross.imag, abs(a) ** 2, abs(b) ** 2)
+    parts = (cross.real, cross.imag, power_of(a), power_of(b))
     return np.stack([annulus_sums(part * weights, bins, count) for part in np.broadcast_arrays(*parts)], -2)
 
 
