@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import gc
 import socket
+import threading
 import time
+import urllib.parse
+import weakref
 from collections.abc import Callable, Iterator
 from io import BytesIO
 
 import numpy as np
 import panel as pn
 import pytest
+from bokeh.client import pull_session
 from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 IDLE = "() => window.Bokeh && Bokeh.documents.length > 0 && Bokeh.documents.every((d) => d.is_idle)"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script> $$\\text{a}$$"
 PATIENCE_MS = 60_000  # generous: a loaded machine is slow, and speed is measured in benchmarks/ instead
 expect.set_options(timeout=PATIENCE_MS)
 
@@ -108,3 +114,48 @@ def colours(locator: Locator) -> int:
     height, width, _ = picture.shape
     middle = picture[height // 4 : 3 * height // 4, width // 4 : 3 * width // 4].reshape(-1, 3)
     return len(np.unique(middle, axis=0))
+
+
+def headline(page: Page, text: str) -> None:
+    """Wait for words on the page."""
+    expect(page.get_by_text(text).first).to_be_visible(timeout=PATIENCE_MS)
+
+
+def query(page: Page) -> dict[str, str]:
+    """What the page's address says, by name."""
+    return {k: v[0] for k, v in urllib.parse.parse_qs(urllib.parse.urlparse(page.url).query).items()}
+
+
+def until(page: Page, condition: Callable[[], bool]) -> None:
+    """Wait for a condition, for half a minute."""
+    for _ in range(300):
+        if condition():
+            return
+        page.wait_for_timeout(100)
+    raise AssertionError("nothing happened within 30 s")
+
+
+def visitors(url: str, n: int) -> list[int]:
+    """Open n sessions at once, each on a thread of its own; the number of models that each was given."""
+    given: list[int] = []
+
+    def one() -> None:
+        connection = pull_session(url=url)
+        given.append(len(connection.document.models))
+        connection.close()
+
+    threads = [threading.Thread(target=one) for _ in range(n)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    return given
+
+
+def all_gone(alive: weakref.WeakSet, seconds: float = 60) -> bool:
+    """Whether everything in the set is collected within some time."""
+    deadline = time.monotonic() + seconds
+    while alive and time.monotonic() < deadline:
+        time.sleep(0.3)
+        gc.collect()
+    return not alive

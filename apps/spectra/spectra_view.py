@@ -114,7 +114,7 @@ class Region:
     def __init__(self, session, run: Run, *, width: int = 400, hint: str = "", fixed: bool = False) -> None:
         self.state = session.state
         self.grid = MapGrid(run, {"truth": "Truth"}, columns=1, on_box=None if fixed else self.state.select_box)
-        hint = hint or "Drag a box on the map to judge a part of the domain."
+        hint = hint or "Drag a box with the box tool, to judge a part of the domain."
         self.hint = html(hint, faint=True, margin=(4, 8))
         maps = row(column(self.grid.layout, styles={"min-width": "0", "flex": "1 1 0"}), self.grid.bar)
         self.column = column(self.hint, maps, styles={"flex": f"0 1 {width}px", "min-width": "0"})

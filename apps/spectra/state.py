@@ -58,7 +58,8 @@ class SpectraState(param.Parameterized):
         self.param.variable.objects = list(variables)
         self.param.quantity.objects = ["raw", "residual"] if residual else ["raw"]
         self.param.time.bounds = (0, n_times - 1)
-        self.param.box.extent = self.param.height.bounds = self.param.width.bounds = None
+        self.param.box.extent = None
+        self.param.height.bounds = self.param.width.bounds = (1, sum(shape) + self.height + self.width)  # for now
         low = [min(SMALLEST_PATCH, n) for n in shape]
         self.param.update(
             variable=self.variable if self.variable in variables else variables[0],
@@ -77,7 +78,7 @@ class SpectraState(param.Parameterized):
     def _bound_overlap(self) -> None:
         """Neighbours may share at most half of the smaller side."""
         most = min(self.height, self.width) // 2
-        self.param.overlap.bounds = None
+        self.param.overlap.bounds = (0, max(most, self.overlap))
         self.overlap = min(self.overlap, most)
         self.param.overlap.bounds = (0, most)
 
