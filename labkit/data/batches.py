@@ -20,7 +20,8 @@ class Batches(Iterator[Batch]):
     many as 128 MB hold, at most 32). Of every epoch each of `world_size` ranks gets its own equal share. Up to
     `cache_mb` of chunks stay in memory, so that a small data set is read once. With `crop` (fine cells (y, x), whole
     coarse cells) a visit to a sample gives `crops_per_sample` random windows of it, by default as many as would cover
-    it once, of which at least `min_observed` is observed where a few tries find that.
+    it once, of which at least `min_observed` is observed where a few tries find that; `whole_input` adds the input of
+    the whole domain to each.
 
     `reuse` is an earlier stream of the same pairs and statistics whose chunks in memory serve this one too.
     `state_dict` is the position of what was consumed: a stream restored from it goes on bit for bit.
@@ -39,6 +40,7 @@ class Batches(Iterator[Batch]):
         crop: tuple[int, int] | None = None,
         crops_per_sample: int | None = None,
         min_observed: float = 0.5,
+        whole_input: bool = False,
         prefetch: int = 2,
         cache_mb: float = 256.0,
         reuse: "Batches | None" = None,
@@ -54,7 +56,9 @@ class Batches(Iterator[Batch]):
             crops_per_sample=crops_per_sample,
         )
         self._reader = reuse._reader if reuse else _Reader(pairs, statistics, self._layout, cache_mb * 2**20)
-        self._assembly = Assembly(shared_invariant(pairs, statistics), pairs.factor, crop, min_observed, pin)
+        self._assembly = Assembly(
+            shared_invariant(pairs, statistics), pairs.factor, crop, min_observed, pin, whole_input
+        )
         self._batch_size, self._depth = batch_size, prefetch
         self._consumed = 0
         self._stream: Prefetch[Batch] | None = None

@@ -21,7 +21,8 @@ class Batch:
 
     input (B, channel, y_in, x_in); target (B, channel, y, x); invariant (B or 1, channel, y, x);
     mask (B, 1, y, x) bool, None where all is observed; index (B,) positions in the pairs' time;
-    position (B, 2) fine cell (y, x) of each crop's corner, None where a sample is the whole domain.
+    position (B, 2) fine cell (y, x) of each crop's corner, None where a sample is the whole domain;
+    whole_input (B, channel, y_in, x_in) the input of each crop's whole domain, where it was asked for.
     """
 
     input: torch.Tensor
@@ -30,6 +31,7 @@ class Batch:
     mask: torch.Tensor | None
     index: torch.Tensor
     position: torch.Tensor | None = None
+    whole_input: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.index)
@@ -136,6 +138,7 @@ class Entry(NamedTuple):
     mask: np.ndarray | None
     index: int
     position: tuple[int, int] | None
+    whole_input: np.ndarray | None = None
 
 
 def entry_of(samples: Samples, at: int, index: int, position: tuple[int, int] | None = None) -> Entry:
@@ -152,6 +155,7 @@ class Assembly:
     crop: tuple[int, int] | None = None
     min_observed: float = 0.0
     pin: bool = False
+    whole_input: bool = False
 
     def cut(self, entry: Entry, candidates: np.ndarray) -> Entry:
         """The first candidate crop (fine y, x) that is observed enough, or the one most observed."""
@@ -161,7 +165,8 @@ class Assembly:
         coarse = np.s_[..., y // fy : (y + height) // fy, x // fx : (x + width) // fx]
         invariant = self.invariant[0] if entry.invariant is None else entry.invariant
         mask = None if entry.mask is None else entry.mask[fine]
-        return Entry(entry.input[coarse], entry.target[fine], invariant[fine], mask, entry.index, (y, x))
+        whole = entry.input if self.whole_input else None
+        return Entry(entry.input[coarse], entry.target[fine], invariant[fine], mask, entry.index, (y, x), whole)
 
     def _choose(self, mask: np.ndarray | None, candidates: np.ndarray) -> tuple[int, int]:
         best, most = candidates[0], -1.0
@@ -184,6 +189,7 @@ class Assembly:
             mask=None if entries[0].mask is None else _stack([entry.mask[None] for entry in entries]),
             index=torch.tensor([entry.index for entry in entries]),
             position=None if whole else torch.tensor([entry.position for entry in entries]),
+            whole_input=None if entries[0].whole_input is None else _stack([entry.whole_input for entry in entries]),
         )
         return batch.pin() if self.pin else batch
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date
 from importlib import resources
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from labkit.errors import ConfigError
 
@@ -97,12 +98,23 @@ class DataConfig(Strict):
     mean_cache_mb: float = 320.0  # of the regression's means, in the diffusion stage
 
 
+class PatchConfig(Strict):
+    """Patched diffusion: trained on random patches, drawn over the whole domain by patches fused at every step."""
+
+    shape: tuple[Positive, Positive]  # fine cells (y, x), whole coarse cells
+    overlap: int = Field(8, ge=0)  # cells that neighbours share at least when drawing
+    boundary: int = Field(0, ge=0)  # outer cells of a patch that count nothing
+    context: bool = True  # also tell the network the whole domain's coarse input, resized to the patch
+    regression: Literal["whole", "patches"] = "whole"  # what the regression is trained on
+
+
 class CorrDiffConfig(Strict):
     """A whole CorrDiff: data, regression, residual diffusion, and how to draw from it."""
 
     recipe: Literal["corrdiff"] = "corrdiff"
     preset: str = ""
     data: DataConfig
+    patch: PatchConfig | None = None
     regression_network: NetworkConfig = NetworkConfig()
     diffusion_network: NetworkConfig = NetworkConfig()
     regression: StageConfig = StageConfig()
@@ -112,6 +124,13 @@ class CorrDiffConfig(Strict):
     seed: int = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
+
+    @field_validator("patch")
+    @classmethod
+    def _crop_or_patch(cls, patch: PatchConfig | None, info: ValidationInfo) -> PatchConfig | None:
+        if patch is not None and info.data.get("data") is not None and info.data["data"].crop is not None:
+            raise PydanticCustomError("crop_and_patch", "either data.crop or patch, not both")
+        return patch
 
 
 def presets() -> list[str]:
@@ -169,7 +188,8 @@ def _expected(path: str, unknown: bool, message: str) -> str:
         return message[0].lower() + message[1:]
     model: Any = CorrDiffConfig
     for part in path.split(".")[:-1]:
-        model = model.model_fields[part].annotation
+        annotation = model.model_fields[part].annotation
+        model = next(kind for kind in (*get_args(annotation), annotation) if kind is not type(None))
     return "one of " + ", ".join(model.model_fields)
 
 

@@ -14,7 +14,9 @@ import labkit
 from labkit.data.batches import load
 from labkit.data.pairs import Pairs
 from labkit.data.regrid import upsample
+from labkit.diffusion.patches import members_at_once
 from labkit.errors import Cancelled, DataError
+from labkit.recipes.corrdiff.model import default_batch
 from labkit.sampling import Cancel, Request, Schedule, draw, noise_seed
 from labkit.store.tree_writer import TreeWriter
 
@@ -37,25 +39,35 @@ def draw_cases(
 ) -> Iterator[tuple[int, int, np.ndarray]]:
     """Members as (position in `times`, member, fields (channel, y, x) in native units), as they are finished.
 
-    `wanted` picks some (position, member) of them; by default all are drawn, in order of time.
+    `wanted` picks some (position, member) of them; by default all are drawn, in order of time. `batch_size` is what the
+    network is given at once: domains, or patches of them where the model draws these.
     """
     wanted = [(t, k) for t in range(len(times)) for k in range(len(seeds))] if wanted is None else list(wanted)
     stamps = pairs.target.time.values
     requests = [
         Request(t, k, noise_seed(seeds[k], stamps[times[t]], _repeats_before(stamps, times[t]))) for t, k in wanted
     ]
-    prepared = lru_cache(maxsize=64)(lambda t: _prepare(model, pairs, times[t]))
+    kept = int(np.clip(2**22 // np.prod(pairs.shape), 2, 64))
+    prepared = lru_cache(maxsize=kept)(lambda t: _prepare(model, pairs, times[t]))
+    size = batch_size or default_batch(model, pairs.shape)
 
     def bind(cases: list[int]):
-        conditions, means = (torch.cat(parts) for parts in zip(*map(prepared, cases), strict=True))
+        conditions, means = (torch.cat(parts) for parts in zip(*(prepared(t)[:2] for t in cases), strict=True))
         return model.denoiser(conditions, means)
 
+    def bind_patches(cases: list[int]):
+        different = sorted(set(cases))
+        parts = (torch.cat(part) for part in zip(*map(prepared, different), strict=True))
+        case = torch.tensor([different.index(t) for t in cases])
+        return model.patched_denoiser(*parts, case, batch_size=size)
+
+    in_patches = model.config.patch is not None
     fields = draw(
-        bind,
+        bind_patches if in_patches else bind,
         requests,
         shape=(len(model.channels.target), *pairs.shape),
         schedule=schedule,
-        batch_size=batch_size or default_batch(model, pairs.shape),
+        batch_size=members_at_once(len(model.patch_grid(pairs.shape)), size) if in_patches else size,
         device=model.hardware.device,
         progress=progress,
         cancel=cancel,
@@ -65,16 +77,11 @@ def draw_cases(
         yield request.case, request.member, model.physical(model.add(mean, residual.float()))
 
 
-def default_batch(model, shape: tuple[int, int]) -> int:
-    """A batch that keeps the device busy: about 65,000 fine cells on a CPU, 8 million on a GPU."""
-    cells = 65_536 if model.hardware.device.type == "cpu" else 8_000_000
-    return int(np.clip(cells // int(np.prod(shape)), 1, 512))
-
-
 def _prepare(model, pairs: Pairs, index: int):
-    """Conditions and the regression's mean of one case, (1, C, y, x) each."""
-    conditions = model.conditions(load(pairs, [index], model.statistics))
-    return conditions, model.mean(conditions)
+    """Conditions and the regression's mean of one case, (1, C, y, x) each, and its coarse input (1, C, y_in, x_in)."""
+    batch = load(pairs, [index], model.statistics)
+    conditions = model.conditions(batch)
+    return conditions, model.mean(conditions), batch.input.to(model.hardware.device)
 
 
 def _repeats_before(stamps: np.ndarray, index: int) -> int:
@@ -202,7 +209,7 @@ def _inputs_on_grid(pairs: Pairs, times: list[int]) -> xr.DataArray:
 
 def _write_regression(model, pairs: Pairs, times: list[int], writer: TreeWriter) -> None:
     for time_index, _ in writer.missing("regression"):
-        _, mean = _prepare(model, pairs, times[time_index])
+        mean = _prepare(model, pairs, times[time_index])[1]
         writer.write_regression(time_index, model.physical(mean[0].cpu()))
 
 

@@ -25,6 +25,16 @@ class Interpolation(nn.Module):
         with torch.autocast(coarse.device.type, enabled=False):
             return torch.einsum("Yy,bcyx,Xx->bcYX", wy, coarse, wx)
 
+    def windows(self, coarse: Tensor, shape: tuple[int, int], position: Tensor, factor: tuple[int, int]) -> Tensor:
+        """The window of `shape` at fine cell `position` (B, 2) of each of the interpolated `coarse`, (B, C, *shape)."""
+        rows = []
+        for axis in range(2):
+            n = coarse.shape[axis - 2]
+            cells = position[:, axis, None] + torch.arange(shape[axis], device=position.device)
+            rows.append(self._weights(n, n * factor[axis], coarse)[cells])
+        with torch.autocast(coarse.device.type, enabled=False):
+            return torch.einsum("bYy,bcyx,bXx->bcYX", rows[0], coarse, rows[1])
+
     def _weights(self, coarse: int, fine: int, like: Tensor) -> Tensor:
         return torch.from_numpy(upsampling_matrix(coarse, fine // coarse)).to(like)
 
@@ -62,8 +72,12 @@ class Regression(nn.Module):
 
     def conditions(self, batch: Batch) -> Tensor:
         """Interpolated input and invariants, (B, input + invariant, y, x)."""
-        invariant = batch.invariant.expand(len(batch.input), -1, -1, -1)
-        return torch.cat([self.interpolate(batch.input, batch.invariant.shape[-2:]), invariant], dim=1)
+        invariant, shape = batch.invariant.expand(len(batch.input), -1, -1, -1), batch.invariant.shape[-2:]
+        if batch.whole_input is None:
+            return torch.cat([self.interpolate(batch.input, shape), invariant], dim=1)
+        # cells at a patch's edge are interpolated from beyond it, as they are when the whole domain is drawn
+        factor = tuple(fine // coarse for fine, coarse in zip(shape, batch.input.shape[-2:], strict=True))
+        return torch.cat([self.interpolate.windows(batch.whole_input, shape, batch.position, factor), invariant], dim=1)
 
     def baseline(self, conditions: Tensor) -> Tensor:
         """The interpolated input in the target's normalised units, 0 for channels that the input lacks."""

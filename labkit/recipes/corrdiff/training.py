@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +15,16 @@ from torch import Tensor, nn
 
 from labkit.data.batches import Batch, Batches
 from labkit.data.pairs import Pairs
+from labkit.data.samples import shared_invariant
 from labkit.data.statistics import Statistics, compute_statistics
 from labkit.diffusion.edm import edm_loss
+from labkit.diffusion.patches import cut
 from labkit.errors import ConfigError
 from labkit.recipes.corrdiff.config import CorrDiffConfig
-from labkit.recipes.corrdiff.drawing import default_batch, draw_cases
+from labkit.recipes.corrdiff.drawing import draw_cases
 from labkit.recipes.corrdiff.model import (
     CorrDiff,
+    default_batch,
     load_in_turn,
     open_part,
     residual_std,
@@ -114,13 +119,14 @@ def _train_stage(
     else:
         model.residual_std = _residual_std(model, validation, header)
         header |= {"residual_std": model.residual_std.tolist()}
-        loss, judge = _diffusion_loss(model), _judge_diffusion(model, validation)
+        loss, judge = _diffusion_loss(model, _whole_invariant(model, pairs)), _judge_diffusion(model, validation)
     batches = Batches(
         pairs,
         model.statistics,
         batch_size=settings.batch_size,
         seed=model.config.seed + STAGES.index(stage),
-        crop=model.config.data.crop,
+        crop=_crop(model, stage),
+        whole_input=model.config.patch is not None and _crop(model, stage) is not None,
         cache_mb=model.config.data.cache_mb,
         reuse=earlier,
         pin=model.hardware.device.type == "cuda",
@@ -141,6 +147,28 @@ def _train_stage(
     return batches
 
 
+def _crop(model: CorrDiff, stage: str) -> tuple[int, int] | None:
+    """What a stage is trained on: patches or crops (y, x), or None for whole domains."""
+    if model.config.patch is None:
+        return model.config.data.crop
+    return model.config.patch.shape if stage == "diffusion" or model.regression_in_patches else None
+
+
+def _whole_invariant(model: CorrDiff, pairs: Pairs) -> Tensor | None:
+    """The whole domain's invariants (1, C, y, x) where patches need the mean of a regression of whole domains."""
+    if model.config.patch is None or model.regression_in_patches:
+        return None
+    invariant = shared_invariant(pairs, model.statistics)
+    if invariant is None:
+        raise ConfigError(
+            "patch.regression",
+            found="'whole' for a data set in which every sample has invariants of its own",
+            expected="'patches'",
+            todo="set patch.regression=patches",
+        )
+    return torch.from_numpy(invariant).to(model.hardware.device)
+
+
 def _difference_std(model: CorrDiff, pairs: Pairs) -> Tensor:
     """Standard deviation (C,) of the target minus its baseline: what the regression's UNet has to learn."""
     return rmse(model, load_in_turn(model, pairs, _cases(pairs, 128)), model.regression.baseline).clamp(min=1e-3)
@@ -158,24 +186,38 @@ def _residual_std(model: CorrDiff, validation: Pairs, header: dict) -> Tensor:
 
 class _Means:
     """The regression's means of training samples, remembered in half precision: it is frozen, and running it again in
-    every epoch would cost a fifth of the diffusion's training. Crops differ each time and are computed each time.
+    every epoch would cost a fifth of the diffusion's training. Crops differ each time and are computed each time, but
+    where `invariant` (1, C, y, x) of the whole domain is given its mean is remembered and patches are cut from it.
 
     A batch with any unknown mean is computed whole, so that what is remembered does not depend on what was known.
     """
 
-    def __init__(self, model: CorrDiff, room_mb: float) -> None:
-        self.model, self.room, self.known = model, room_mb * 2**20, {}
+    def __init__(self, model: CorrDiff, room_mb: float, invariant: Tensor | None = None) -> None:
+        self.model, self.room, self.known, self.invariant = model, room_mb * 2**20, {}, invariant
 
     @torch.no_grad()
     def __call__(self, conditions: Tensor, batch: Batch) -> Tensor:
-        if batch.position is not None:
+        if batch.position is None:
+            return self._whole(batch.index.tolist(), conditions.device, lambda: self.model.regression(conditions))
+        if self.invariant is None:
             return self.model.regression(conditions, position=batch.position)
-        samples = batch.index.tolist()
+        means = self._whole(batch.index.tolist(), conditions.device, lambda: self._of_whole_domains(batch))
+        return cut(means, torch.arange(len(batch)), batch.position, conditions.shape[-2:])
+
+    def _whole(self, samples: list[int], device: torch.device, compute: Callable[[], Tensor]) -> Tensor:
         if not all(sample in self.known for sample in samples):
-            means = self.model.regression(conditions).half()
+            means = compute().half()
             self._keep(samples, means)
             return means.float()
-        return torch.stack([self.known[sample].float() for sample in samples]).to(conditions.device)
+        return torch.stack([self.known[sample].float() for sample in samples]).to(device)
+
+    def _of_whole_domains(self, patches: Batch) -> Tensor:
+        """Means of the domains that patches are of, as many at once as have the patches' cells."""
+        whole = replace(patches, input=patches.whole_input, invariant=self.invariant, whole_input=None, position=None)
+        regression, cells = self.model.regression, self.invariant[0, 0].numel()
+        size = max(1, patches.target[:, 0].numel() // cells)
+        parts = (whole[start : start + size] for start in range(0, len(whole), size))
+        return torch.cat([regression(regression.conditions(part)) for part in parts])
 
     def _keep(self, samples: list[int], means: Tensor) -> None:
         for sample, mean in zip(samples, means.cpu(), strict=True):
@@ -184,15 +226,16 @@ class _Means:
                 self.room -= mean.nbytes
 
 
-def _diffusion_loss(model: CorrDiff):
-    """EDM's loss of the residuals, in units of their measured standard deviation."""
-    settings, means = model.config.diffusion, _Means(model, model.config.data.mean_cache_mb)
+def _diffusion_loss(model: CorrDiff, whole_invariant: Tensor | None = None):
+    """EDM's loss of the residuals, in units of their measured standard deviation; `whole_invariant` as in `_Means`."""
+    settings, means = model.config.diffusion, _Means(model, model.config.data.mean_cache_mb, whole_invariant)
 
     def loss(network: nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:
         conditions = model.regression.conditions(batch)
         mean = means(conditions, batch)
         residual = (batch.target - mean) / model.residual_std[:, None, None]
-        seen = torch.cat([conditions, mean], dim=1)
+        told = [] if batch.whole_input is None else [model.context(batch.whole_input)]
+        seen = torch.cat([conditions, mean, *told], dim=1)
         return edm_loss(
             lambda x, sigma: network(x, sigma, seen, position=batch.position),
             residual,
@@ -212,7 +255,7 @@ def _judge_regression(model: CorrDiff, validation: Pairs):
 
     def judge(network: nn.Module) -> dict[str, float]:
         with model.hardware.autocast():
-            error = rmse(model, batches, network)
+            error = rmse(model, batches, partial(model.regress, network))
         named = {f"rmse_{name}": float(value) for name, value in zip(model.channels.target, error, strict=True)}
         return {"score": float(((error / network.scale) ** 2).mean()), **named}
 
@@ -225,7 +268,8 @@ def _judge_diffusion(model: CorrDiff, validation: Pairs):
     settings = model.config.validation
     cases = _cases(validation, settings.cases)
     seeds = list(range(settings.members))
-    batch_size = min(default_batch(model, validation.shape), len(cases) * len(seeds))
+    each = 1 if model.config.patch is None else len(model.patch_grid(validation.shape))
+    batch_size = min(default_batch(model, validation.shape), len(cases) * len(seeds) * each)
     schedule = _schedule(model, solver=settings.solver, num_steps=settings.num_steps)
     truth = np.asarray(validation.target.isel(time=cases).data)
     if validation.mask is not None:
