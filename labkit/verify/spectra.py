@@ -159,7 +159,7 @@ def half_plane_weights(shape: Sequence[int]) -> np.ndarray:
 
 def _line_density(values: np.ndarray, *, spacing: float, window: str | None, detrend: str | None) -> np.ndarray:
     n = values.shape[-1]
-    values = _prepared(values, window, detrend, axes=1)
+    values = prepared(values, window, detrend, axes=1)
     if window == "dct":
         return 2 * spacing * fft.dct(values, norm="ortho", axis=-1)[..., 1:] ** 2
     spectrum = power_of(fft.rfft(values, axis=-1)[..., 1:]) * (2 * spacing / n)
@@ -172,7 +172,7 @@ def _radial_density(
     values: np.ndarray, *, bins: np.ndarray, count: int, width: float, window: str | None, detrend: str | None
 ) -> np.ndarray:
     cells = values.shape[-2] * values.shape[-1]
-    values = _prepared(values, window, detrend, axes=2)
+    values = prepared(values, window, detrend, axes=2)
     if window == "dct":
         power = fft.dctn(values, norm="ortho", axes=(-2, -1)) ** 2 / cells
     else:
@@ -196,7 +196,7 @@ def _cross_sums(first: np.ndarray, second: np.ndarray, *, bins: np.ndarray, coun
     return np.stack([annulus_sums(part * weights, bins, count) for part in np.broadcast_arrays(*parts)], -2)
 
 
-def _prepared(values: np.ndarray, window: str | None, detrend: str | None, *, axes: int) -> np.ndarray:
+def prepared(values: np.ndarray, window: str | None, detrend: str | None, *, axes: int) -> np.ndarray:
     """Detrended and tapered values; the last `axes` axes are the space."""
     last = tuple(range(-axes, 0))
     values = np.asarray(values)
