@@ -21,7 +21,10 @@ from browser import colours, free_port, visit, wait_for_server
 from playwright.sync_api import Page, expect
 from synthetic_tree import write_tree
 
+from apps.explorer import products_view
 from apps.explorer.app import Explorer, extension
+from apps.explorer.products import make
+from apps.explorer.state import PRODUCTS
 from labkit.store.trees import open_tree
 
 pytest_plugins = ["browser"]  # its fixtures: chromium, page, serve
@@ -117,6 +120,19 @@ def test_products_are_one_choice_away_and_kept_in_the_address(page, address):
     page.get_by_role("slider", name="Threshold").press("ArrowRight")
     until(page, lambda: float(query(page).get("thr", 20)) > 20)
     until(page, lambda: page.locator(".bk-GridPlot .bk-Figure").first.screenshot() != before)
+
+
+def test_what_is_worked_out_while_the_page_loads_is_shown(page, serve, tmp_path, monkeypatch):
+    """Between the page's making and its arrival in the browser, changes used to be lost."""
+    monkeypatch.setattr(products_view, "AT_ONCE", 0)
+    delay = [0.0]
+    monkeypatch.setattr(products_view, "make", lambda *a: (time.sleep(delay[0]), make(*a))[1])
+    library = parts.library(tmp_path)
+    url = serve(lambda: session(library))
+    for t, delay[0] in enumerate((0.1, 0.2, 0.3, 0.5)):
+        visit(page, f"{url}?tab=products&product=matched&var=reflectivity&t={t}")
+        headline(page, "single members reach")
+        until(page, lambda: page.locator(".bk-GridPlot .bk-Figure").count() == 4)
 
 
 def test_a_slider_step_changes_pictures_words_and_address(page, address):
@@ -288,6 +304,8 @@ def test_no_session_outlives_its_page(serve, tmp_path):
         made.append(1)
         for tab in explorer.views:
             explorer.state.tab = tab
+        for product in PRODUCTS:
+            explorer.state.param.update(tab="products", product=product)
         return explorer.page()
 
     url = serve(make, check_unused_sessions_milliseconds=200, unused_session_lifetime_milliseconds=200)

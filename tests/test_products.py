@@ -255,6 +255,8 @@ def test_components_keep_the_distances_between_members(rng):
     flat = members.values.reshape(11, -1)
     expected = np.linalg.norm(flat[:, None] - flat, axis=-1)
     np.testing.assert_allclose(np.linalg.norm(points[:, None] - points, axis=-1), expected, rtol=1e-6, atol=1e-5)
+    np.testing.assert_allclose(points.mean(axis=0), 0, atol=1e-9)
+    np.testing.assert_allclose((points**2).sum(), ((flat - flat.mean(axis=0)) ** 2).sum())
     assert share == pytest.approx(1.0)
     few, share = principal_components(members, explained=0.5)
     assert few.shape[1] < 5 and share >= 0.5

@@ -105,6 +105,9 @@ class View(pn.viewable.Viewer):
         awaited, show = self._awaited
         if awaited is not future or self.closed:
             return
+        if not pn.state.loaded:  # what changes while the page is on its way to the browser is lost
+            pn.state.onload(partial(_tell, weakref.ref(self), weakref.ref(pn.state.curdoc), future))
+            return
         self.session.busy = False
         if self.visible:
             show(future)
