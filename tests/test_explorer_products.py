@@ -14,7 +14,7 @@ from bokeh.events import Tap
 from apps.explorer.app import Explorer
 from apps.explorer.code import code_of, figure_of
 from apps.explorer.products import PRODUCTS, case, choice_of, make
-from apps.explorer.products_view import legend_html, painted_image
+from apps.explorer.products_view import block_maximum, legend_html, painted_image
 from apps.explorer.runs import FieldStore, Run
 from apps.explorer.state import PRODUCTS as NAMES
 from apps.explorer.state import ExplorerState
@@ -144,6 +144,28 @@ def test_lines_lie_where_the_field_has_the_value():
     assert joined_lines(x, y, field, 1e3).shape == (0, 2)
 
 
+@pytest.mark.parametrize(
+    "seen",
+    [
+        np.eye(3),
+        [[0.112, 0.888, 0], [0.112, 0.888, 0], [0.004, -0.004, 1]],
+        [[0.293, 0.707, 0], [0.293, 0.707, 0], [-0.022, 0.022, 1]],
+    ],
+    ids=["by all", "without long cones", "without medium cones"],
+)
+def test_members_are_told_apart_by_everyone(seen):
+    """As dichromats see them (Vienot et al. 1999), no two colours are nearer than 15 in CIELAB."""
+    colours = np.array([[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in MEMBER_COLOURS]) / 255
+    linear = np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4) @ np.transpose(seen)
+    xyz = np.clip(linear, 0, 1) @ np.array(
+        [[0.4124, 0.2126, 0.0193], [0.3576, 0.7152, 0.1192], [0.1805, 0.0722, 0.9505]]
+    )
+    f = np.cbrt(np.maximum(xyz / [0.95, 1.0, 1.089], 0.008856))
+    lab = np.column_stack([116 * f[:, 1] - 16, 500 * (f[:, 0] - f[:, 1]), 200 * (f[:, 1] - f[:, 2])])
+    distances = np.linalg.norm(lab[:, None] - lab, axis=-1)[np.triu_indices(len(lab), 1)]
+    assert distances.min() > 15
+
+
 def test_paint_is_pure_where_one_is_alone_and_hides_nobody():
     members = np.zeros((3, 2, 2))
     members[0, 0, 0] = members[1, 0, 1] = members[0, 1, 0] = members[1, 1, 0] = 5.0
@@ -166,6 +188,17 @@ def test_paint_is_the_right_way_up_and_where_it_belongs(run):
     falling.y = falling.y[::-1]
     there = painted_image(falling, members, 1.0)["image"][0].view(np.uint8).reshape(parts.N, parts.N, 4)[..., 3]
     assert np.argwhere(there).tolist() == [[parts.N - 1 - 3, 7]], "the first row drawn is the southernmost"
+
+
+def test_large_areas_are_painted_by_their_greatest_cells():
+    run = Run("a", "a", parts.small_tree(members=1, times=1, n=304, dx_km=1.0), FieldStore())
+    members = np.zeros((2, 304, 304))
+    members[1, 17, 41] = members[0, 303, 303] = 9.0
+    image = painted_image(run, members, 1.0)
+    there = image["image"][0].view(np.uint8).reshape(152, 152, 4)[..., 3]
+    assert np.argwhere(there).tolist() == [[8, 20], [151, 151]]
+    assert (image["x"], image["y"], image["dw"], image["dh"]) == ([-152], [-152], [304], [304])
+    np.testing.assert_array_equal(block_maximum(np.arange(15.0).reshape(3, 5), 2), [[6, 8, 9], [11, 13, 14]])
 
 
 def test_matched_means_and_neighbourhoods_are_labkits(explorer, view, run):
