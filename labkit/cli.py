@@ -1,4 +1,4 @@
-"""The terminal: `labkit train|sample|score|data`, the same verbs as the library's.
+"""The terminal: `labkit train|sample|score|spectra|patch-size|data`, the same verbs as the library's.
 
 Exit codes: 0 done; 1 the data, a file or a checkpoint does not fit; 2 the command or configuration is wrong;
 3 no room on the disk; 130 stopped by Ctrl-C (what was finished is kept).
@@ -42,6 +42,22 @@ Score an output tree (ours or CorrDiff's own NetCDF): RMSE, MAE, fair CRPS, spre
 
   labkit score ensemble.nc
   labkit score ensemble.nc --csv scores.csv
+"""
+SPECTRA_HELP = """\
+Which scales does an output tree have, and how far do its fields know of themselves?
+
+  labkit spectra ensemble.nc
+  labkit spectra ensemble.nc --residual --direction x --csv spectra.csv
+
+For each variable: the wavelength below which model, regression and coarse input are not resolved (20 % of the truth's
+variance lacking or too much), and the truth's decorrelation lengths with 95 % intervals. The CSV has the spectra.
+"""
+PATCH_HELP = """\
+Which patch should a diffusion model be trained with? The smallest that holds the distance at which the residual (the
+truth less the regression) knows nothing more of itself, for every variable.
+
+  labkit patch-size ensemble.nc                            from a tree with a regression
+  labkit patch-size ensemble.nc --raw --multiple 16        from the fields themselves, for a network of five levels
 """
 DATA_HELP = """\
 Look at a data set the way training sees it: channels, grid, times, statistics.
@@ -117,6 +133,17 @@ def _parser() -> argparse.ArgumentParser:
     score.add_argument("tree", type=Path)
     score.add_argument("--csv", type=Path, help="also write the table as CSV")
 
+    spectra = _verb(verbs, "spectra", "which scales an ensemble has", SPECTRA_HELP, _spectra)
+    spectra.add_argument("tree", type=Path)
+    spectra.add_argument("--residual", action="store_true", help="of what the regression leaves")
+    spectra.add_argument("--direction", choices=["radial", "x", "y"], default="radial")
+    spectra.add_argument("--csv", type=Path, help="also write the spectra as CSV")
+
+    patch = _verb(verbs, "patch-size", "which patch to train with", PATCH_HELP, _patch_size)
+    patch.add_argument("tree", type=Path)
+    patch.add_argument("--raw", action="store_true", help="from the fields, not the residuals")
+    patch.add_argument("--multiple", type=_positive, default=4, help="cells that a side is a multiple of (default: 4)")
+
     data = _verb(verbs, "data", "look at a data set", DATA_HELP, _data)
     data.add_argument("reader", help="idealised, hrrr_mini, radar or files")
     data.add_argument("options", nargs="*", metavar="key=value")
@@ -177,6 +204,39 @@ def _score(options) -> None:
     print(table.to_string(float_format=lambda value: f"{value:.4g}", na_rep="-"))
     if options.csv is not None:
         table.to_csv(options.csv)
+
+
+def _spectra(options) -> None:
+    from labkit.plots.scales import scale_tables
+    from labkit.store.trees import open_tree
+
+    table, spectra = scale_tables(
+        open_tree(options.tree), quantity="residual" if options.residual else "raw", direction=options.direction
+    )
+    print(table.to_string(float_format=lambda value: f"{value:.4g}", na_rep="-"))
+    if options.csv is not None:
+        spectra.to_csv(options.csv)
+
+
+def _patch_size(options) -> None:
+    from labkit.plots.scales import reach_data, spacing_of
+    from labkit.store.trees import open_tree
+    from labkit.verify.patch_size import configuration, cover_cost, recommend_patch
+
+    tree = open_tree(options.tree)
+    truth = tree["truth"].to_dataset()
+    reach = reach_data(tree, [str(v) for v in truth.data_vars], quantity="raw" if options.raw else "residual")
+    (dy, dx), shape = spacing_of(tree), (truth.sizes["y"], truth.sizes["x"])
+    advice = recommend_patch(reach, spacing_km=(dy, dx), shape=shape, multiple=options.multiple)
+    (height, width), cost = advice.patch, cover_cost(shape, advice.patch, advice.overlap)
+    print(f"patch      {height} x {width} cells, {height * dy:.0f} x {width * dx:.0f} km, {advice.overlap} shared")
+    print(f"cost       {cost.patches} patches cover the domain, {cost.waste:.2f} times its cells")
+    for sentence in advice.reasons:
+        print(f"because    {sentence}")
+    for sentence in advice.warnings:
+        print(f"warning    {sentence}")
+    for name, lines in configuration(advice.patch, advice.overlap).items():
+        print(f"\n# {name}\n{lines}")
 
 
 def _data(options) -> None:

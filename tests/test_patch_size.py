@@ -116,6 +116,7 @@ def test_configuration_is_read_by_the_recipe():
     from labkit.recipes import corrdiff
 
     lines = configuration((32, 48), 8)
-    crop = yaml.safe_load(lines["labkit"])["data"]["crop"]
-    assert corrdiff.load_preset("nano", [f"data.crop={crop}"]).data.crop == (32, 48)
+    patch = yaml.safe_load(lines["labkit"])["patch"]
+    config = corrdiff.load_preset("nano", [f"patch={patch}"])
+    assert config.patch.shape == (32, 48) and config.patch.overlap == 8
     assert yaml.safe_load(lines["CorrDiff"])["generation.overlap_pix"] == 8

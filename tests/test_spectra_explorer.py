@@ -101,7 +101,7 @@ def test_the_recommendation_is_the_librarys_and_can_be_taken(explorer):
     view._take(None)
     assert (explorer.state.height, explorer.state.width) == advice.patch
     assert set(view.result.variable.values) == {"t2m", "u10", "v10", "reflectivity"}
-    assert f"crop: [{advice.patch[0]}, {advice.patch[1]}]" in view.text.object
+    assert f"shape: [{advice.patch[0]}, {advice.patch[1]}]" in view.text.object
     assert view.take.disabled
 
 

@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from matplotlib.figure import Figure
 
+from labkit.errors import DataError
 from labkit.plots import selection
 from labkit.plots.colours import SOURCE_COLOURS, SOURCE_LABELS
 from labkit.verify.autocorrelation import autocorrelation, autocorrelation_draws, decorrelation_lengths
@@ -62,6 +64,13 @@ def scale_fields(
     fields = {s: selection.field(tree, s, variable).isel(time=times, **cells) for s in sources}
     if quantity == "raw":
         return fields
+    if "regression" not in fields:
+        raise DataError(
+            f"residuals of {variable}",
+            found=f"a tree with {', '.join(fields)}",
+            expected="a regression too, which is taken off the truth",
+            todo="look at the fields themselves (raw), or write the regression into the tree",
+        )
     regression = fields["regression"]
     return {s: fields[s] - regression for s in ("prediction", "truth", "oracle") if s in fields}
 
@@ -158,6 +167,28 @@ def reach_data(
             rows.append(lengths[["zero_crossing", "e_folding"]].assign(high=high))
     table = xr.concat([xr.concat(rows[i : i + 2], "direction") for i in range(0, len(rows), 2)], "variable")
     return table.assign_coords(variable=list(variables), direction=["y", "x"])
+
+
+def scale_tables(
+    tree: xr.DataTree, *, quantity: str = "raw", direction: str = "radial", seed: int = 0
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """All variables of a tree as tables: a line for each with the effective resolution of its sources and the truth's
+    lengths (their intervals as `_low`, `_high`), all in km; and the spectra, by variable, source and wavenumber."""
+    lines, curves = {}, {}
+    for variable in (str(v) for v in tree["prediction"].data_vars if v in tree["truth"].data_vars):
+        options = {"quantity": quantity, "direction": direction, "seed": seed}
+        spectra = spectra_data(tree, variable, **options)
+        correlation = correlation_data(tree, variable, centre="each", **options)
+        line = {f"{source}_resolution": at for source, at in spectra.resolution.items()}
+        for name, values in correlation.lengths.sel(source="truth").items():
+            low, high = correlation.bounds[name]
+            line |= {name: float(values), f"{name}_low": low, f"{name}_high": high}
+        lines[variable] = line
+        for source, psd in spectra.spectra.items():
+            mean = psd.mean("ensemble") if "ensemble" in psd.dims else psd
+            curves[variable, source] = mean.to_series()
+    table = pd.DataFrame(lines).T.rename_axis("variable")
+    return table, pd.concat(curves, names=["variable", "source"]).rename("psd").to_frame()
 
 
 def length_interval(draws: xr.DataArray, *, level: float = 0.95) -> xr.DataArray:

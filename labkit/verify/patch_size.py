@@ -138,7 +138,7 @@ def configuration(patch: tuple[int, int], overlap: int) -> Mapping[str, str]:
     """The lines that train with this patch: by whose configuration they are."""
     height, width = patch
     return {
-        "labkit": f"data:\n  crop: [{height}, {width}]",
+        "labkit": f"patch:\n  shape: [{height}, {width}]\n  overlap: {overlap}",
         "CorrDiff": f"training.hp.patch_shape_y: {height}\ntraining.hp.patch_shape_x: {width}\n"
         f"generation.overlap_pix: {overlap}\ngeneration.boundary_pix: {max(overlap // 2, 1) if overlap else 0}",
     }
