@@ -215,9 +215,10 @@ def spectra_figure(tree: xr.DataTree, variable: str, **options) -> Figure:
         if source == "prediction" and "ensemble" in psd.dims:
             upper.loglog(psd.wavelength, psd.T, color=colour, lw=0.4, alpha=0.4)
         mean = psd.mean("ensemble") if "ensemble" in psd.dims else psd
-        upper.loglog(mean.wavelength, mean, color=colour, label=SOURCE_LABELS[source])
+        style = "--" if source == "mean" else "-"
+        upper.loglog(mean.wavelength, mean, style, color=colour, label=SOURCE_LABELS[source])
         if source != "truth":
-            lower.loglog(mean.wavelength, mean / truth, color=colour)
+            lower.loglog(mean.wavelength, mean / truth, style, color=colour)
     if data.band is not None:
         upper.fill_between(truth.wavelength, *data.band, color=SOURCE_COLOURS["truth"], alpha=0.25, lw=0)
     for source, at in data.resolution.items():
@@ -236,7 +237,8 @@ def correlation_figure(tree: xr.DataTree, variable: str, **options) -> Figure:
     figure = Figure(figsize=(7.5, 4.5), layout="constrained")
     axis = figure.subplots()
     for source, rho in data.rho.items():
-        axis.plot(rho.lag, rho, color=SOURCE_COLOURS[source], label=SOURCE_LABELS[source])
+        style = "--" if source == "mean" else "-"
+        axis.plot(rho.lag, rho, style, color=SOURCE_COLOURS[source], label=SOURCE_LABELS[source])
     if data.band is not None:
         axis.fill_between(data.rho["truth"].lag, *data.band, color=SOURCE_COLOURS["truth"], alpha=0.25, lw=0)
     for (name, values), style in zip(data.lengths.sel(source="truth").items(), (":", "--", "-"), strict=True):
