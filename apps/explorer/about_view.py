@@ -15,6 +15,8 @@ READING = {
     of the oracle, which knows the exact law of idealised data. The value under the mouse is shown in every map.""",
     "Members": "every member at once. A good model's members look as sharp as the truth and differ among themselves.",
     "Probability": "where members disagree, where their mean is wrong, and how likely a threshold is exceeded.",
+    "Products": """what forecasters look at: where each member has more than a threshold (paintball, spaghetti), a mean
+    with the members' amounts, probabilities for a neighbourhood, the extreme members, and groups of like members.""",
     "Point & time": "the distribution at the place last clicked in any map, or over a box, now and through time.",
     "Calibration": """whether the truth could be one of the members: a flat rank histogram, an error as large as the
     spread says, and a score as near to the oracle's as can be.""",

@@ -1,7 +1,8 @@
 """Pictures shared by notebooks, the terminal and the apps; no Panel.
 
-`figures` and `calibration` are matplotlib, one call a figure; `interactive` is HoloViews; `colours` and `geography` are
-what they share with the apps. `calibration` is imported by its own name, since compiling the scores takes seconds.
+`figures`, `products` and `calibration` are matplotlib, one call a figure; `interactive` is HoloViews; `colours` and
+`geography` are what they share with the apps. `calibration` is imported by its own name, since compiling the scores
+takes seconds.
 """
 
 from labkit.plots.colours import colour_limits, colour_map, palette
