@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import gc
 import re
 import subprocess
 import sys
 import threading
-import time
-import urllib.parse
 import weakref
 from pathlib import Path
 
@@ -16,9 +13,8 @@ import explorer_parts as parts
 import panel as pn
 import pytest
 import xarray as xr
-from bokeh.client import pull_session
-from browser import colours, free_port, visit, wait_for_server
-from playwright.sync_api import Page, expect
+from browser import HOSTILE, all_gone, colours, free_port, headline, query, until, visit, visitors, wait_for_server
+from playwright.sync_api import expect
 from synthetic_tree import write_tree
 
 from apps.explorer import products_view
@@ -30,7 +26,6 @@ from labkit.store.trees import open_tree
 pytest_plugins = ["browser"]  # its fixtures: chromium, page, serve
 pytestmark = pytest.mark.browser
 ROOT = Path(__file__).resolve().parents[1]
-HOSTILE = "<img src=x onerror=alert(1)><script>alert(2)</script> $$\\text{a}$$"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -54,22 +49,6 @@ def gate() -> threading.Semaphore:
 def address(serve, gate, tmp_path_factory) -> str:
     library = parts.library(tmp_path_factory.mktemp("served"), models=parts.FakeModels(gate=gate))
     return serve(lambda: session(library))
-
-
-def headline(page: Page, text: str) -> None:
-    expect(page.get_by_text(text).first).to_be_visible(timeout=60_000)
-
-
-def query(page: Page) -> dict[str, str]:
-    return {k: v[0] for k, v in urllib.parse.parse_qs(urllib.parse.urlparse(page.url).query).items()}
-
-
-def until(page: Page, condition) -> None:
-    for _ in range(300):
-        if condition():
-            return
-        page.wait_for_timeout(100)
-    raise AssertionError("nothing happened within 30 s")
 
 
 def test_it_opens_on_maps_that_are_drawn(page, address):
@@ -246,7 +225,7 @@ def test_both_themes_can_be_read(page, address, theme):
         page.wait_for_timeout(1500)
     back = page.evaluate("getComputedStyle(document.body).backgroundColor")
     names = page.get_by_role("tab").evaluate_all("tabs => tabs.map((tab) => getComputedStyle(tab).color)")
-    assert len(names) == 7 and min(contrast(colour, back) for colour in names) > 4.5, "WCAG AA"
+    assert len(names) == len(Explorer.views_and_titles) and min(contrast(colour, back) for colour in names) > 4.5, "WCAG AA"
 
 
 def contrast(one: str, other: str) -> float:
@@ -278,23 +257,6 @@ def test_files_cannot_script_the_page(page, serve, tmp_path):
     assert page.locator("img[src='x']").count() == 0, "and the page fixture heard no alert"
 
 
-def visitors(url: str, n: int) -> list[int]:
-    """Open n sessions at once, each on a thread of its own; the number of models that each was given."""
-    given: list[int] = []
-
-    def one() -> None:
-        connection = pull_session(url=url)
-        given.append(len(connection.document.models))
-        connection.close()
-
-    threads = [threading.Thread(target=one) for _ in range(n)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(120)
-    return given
-
-
 def test_no_session_outlives_its_page(serve, tmp_path):
     library, alive, made = parts.library(tmp_path), weakref.WeakSet(), []
 
@@ -310,11 +272,7 @@ def test_no_session_outlives_its_page(serve, tmp_path):
 
     url = serve(make, check_unused_sessions_milliseconds=200, unused_session_lifetime_milliseconds=200)
     visitors(url, 3)
-    deadline = time.monotonic() + 60
-    while alive and time.monotonic() < deadline:
-        time.sleep(0.3)
-        gc.collect()
-    assert len(made) == 3 and not alive
+    assert all_gone(alive) and len(made) == 3
 
 
 def test_twenty_people_at_once(serve, tmp_path):
