@@ -1,0 +1,154 @@
+"""How near is near enough? The fractions skill score (Roberts & Lean 2008) over any window, from one cell upwards.
+
+A window is `window` cells along y and x (or a pair of numbers), about each cell; near the edge and beside cells
+without truth it is what there is of it. So a window of twice the domain holds the whole domain everywhere, and the
+score is then the asymptotic one, exactly. Probabilities of a neighbourhood by distance are in `products`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import xarray as xr
+
+from labkit.errors import DataError
+from labkit.verify.probability import event
+from labkit.verify.products import exceedance_probability
+from labkit.verify.scores import MEMBER
+
+SPACE = ["y", "x"]
+SUMS = ("difference", "squares", "forecast", "observed", "count")
+Window = int | tuple[int, int]
+
+
+def fss(
+    forecast: xr.DataArray,
+    truth: xr.DataArray,
+    *,
+    thresholds: Sequence[float],
+    windows: Sequence[Window],
+    over: Sequence[str] = ("time",),
+    compare: str = "probability",
+) -> xr.Dataset:
+    """Fractions skill score of events above each threshold: (threshold, window, and the dimensions not in `over`).
+
+    forecast: (time, y, x), or with members (ensemble, time, y, x), whose probability takes the place of the event with
+    compare="probability", and of which each is compared by itself with "members" (pooled with "ensemble" in `over`).
+    Numerator and denominator are added up over `over` before their ratio is taken: times without an event in either
+    add nothing to it, false alarms then count in full, and where there was no event at all the score is NaN, since
+    there was nothing to forecast. Variables: fss; asymptotic, its limit for windows as large as the domain; useful,
+    0.5 + base_rate / 2, the score of a forecast that has skill (Roberts & Lean 2008); base_rate and forecast_rate.
+    """
+    sums = [fss_sums(forecast, truth, threshold=t, windows=windows, compare=compare) for t in thresholds]
+    return fss_of(xr.concat(sums, "threshold").assign_coords(threshold=list(thresholds)), over=over)
+
+
+def fss_sums(
+    forecast: xr.DataArray,
+    truth: xr.DataArray,
+    *,
+    threshold: float,
+    windows: Sequence[Window],
+    compare: str = "probability",
+) -> xr.Dataset:
+    """What an FSS is made of, summed over the cells where both are known; it adds up over times, lazy as the input.
+
+    difference, squares: of the fractions of forecast and truth, (window, ...); forecast, observed, count: events
+    forecast and observed, and cells.
+    """
+    pairs = [_pair(window) for window in windows]
+    predicted, observed = _events(forecast, truth, threshold, compare)
+    moved, still = (f if f.chunks is None else f.chunk(dict.fromkeys(SPACE, -1)) for f in (predicted, observed))
+    sums = xr.apply_ufunc(
+        _field_sums,
+        moved,
+        still,
+        kwargs={"windows": pairs},
+        input_core_dims=[SPACE, SPACE],
+        output_core_dims=[["sum", "window"]],
+        dask="parallelized",
+        output_dtypes=[np.float64],
+        dask_gufunc_kwargs={"output_sizes": {"sum": len(SUMS), "window": len(pairs)}},
+    )
+    sums = sums.assign_coords(window=[w if isinstance(w, int) else f"{w[0]} x {w[1]}" for w in windows])
+    by_window = {name: sums.isel(sum=i) for i, name in enumerate(SUMS[:2])}
+    alike = {name: sums.isel(sum=2 + i, window=0, drop=True) for i, name in enumerate(SUMS[2:])}
+    return xr.Dataset(by_window | alike)
+
+
+def fss_of(sums: xr.Dataset, *, over: Sequence[str] = ("time",)) -> xr.Dataset:
+    """`fss` from its sums, added up over `over` (or of means of them, as a bootstrap draws them, with over=())."""
+    count = sums["count"].where(sums["count"] > 0)
+    p, o = sums.forecast / count, sums.observed / count
+    together = (count * (p - o) ** 2).sum(over), (count * (p**2 + o**2)).sum(over)
+    total = sums.sum(over)
+    cells = total["count"].where(total["count"] > 0)
+    base_rate = total.observed / cells
+    return xr.Dataset(
+        {
+            "fss": 1 - total.difference / total.squares.where(total.squares > 0),
+            "asymptotic": 1 - together[0] / together[1].where(together[1] > 0),
+            "useful": 0.5 + base_rate / 2,
+            "base_rate": base_rate,
+            "forecast_rate": total.forecast / cells,
+        }
+    )
+
+
+def window_fraction(events: np.ndarray, window: Window) -> np.ndarray:
+    """Mean of events (..., y, x) over the window about each cell, NaN left out; NaN where there is none known."""
+    known = np.isfinite(events)
+    pair = _pair(window)
+    cells = _window_sum(known.astype(np.float64), pair)
+    total = _window_sum(np.where(known, events, 0.0), pair)
+    return np.divide(total, cells, out=np.full_like(total, np.nan), where=cells > 0.5)
+
+
+def _pair(window: Window) -> tuple[int, int]:
+    pair = (window, window) if np.ndim(window) == 0 else tuple(window)
+    if len(pair) != 2 or any(width != int(width) or width < 1 for width in pair):
+        raise DataError(
+            "window of the FSS", found=str(window), expected="whole numbers of cells, from 1", todo="choose others"
+        )
+    return pair
+
+
+def _events(forecast, truth, threshold: float, compare: str) -> tuple[xr.DataArray, xr.DataArray]:
+    if compare not in ("probability", "members"):
+        raise DataError("FSS", found=repr(compare), expected="probability or members", todo="name one")
+    sizes = {d: n for d, n in forecast.sizes.items() if d != MEMBER}
+    try:
+        forecast, truth = xr.align(forecast, truth, join="exact", exclude=[MEMBER])
+    except ValueError:
+        sizes = {}
+    if sizes != dict(truth.sizes):
+        found, expected = "forecast and truth of different cells or times", "the same in both"
+        raise DataError("FSS", found=found, expected=expected, todo="select those that both have")
+    if compare == "probability" and MEMBER in forecast.dims:
+        return exceedance_probability(forecast, threshold), event(truth, threshold)
+    return event(forecast, threshold), event(truth, threshold)
+
+
+def _field_sums(p: np.ndarray, o: np.ndarray, *, windows: Sequence[tuple[int, int]]) -> np.ndarray:
+    """p, o (..., y, x) -> (..., 5 sums, window)."""
+    p, o = np.broadcast_arrays(p, o)
+    known = np.isfinite(p) & np.isfinite(o)
+    p, o = np.where(known, p, np.nan), np.where(known, o, np.nan)
+    sums = []
+    for window in windows:
+        near_p, near_o = (np.where(known, window_fraction(field, window), 0.0) for field in (p, o))
+        sums.append([(near_p - near_o) ** 2, near_p**2 + near_o**2, np.nan_to_num(p), np.nan_to_num(o), known])
+    return np.stack([np.stack([s.sum((-2, -1), dtype=np.float64) for s in row], -1) for row in sums], -1)
+
+
+def _window_sum(values: np.ndarray, window: tuple[int, int]) -> np.ndarray:
+    """Sums over the window about each cell, by differences of running sums: as quick for any window."""
+    for axis, width in zip((-2, -1), window, strict=True):
+        n = values.shape[axis]
+        start = np.zeros_like(np.take(values, [0], axis))
+        running = np.concatenate([start, np.cumsum(values, axis)], axis)
+        low = np.arange(n) - width // 2
+        upper, lower = (np.take(running, np.clip(edge, 0, n), axis) for edge in (low + width, low))
+        values = upper - lower
+    return values

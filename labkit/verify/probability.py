@@ -1,0 +1,234 @@
+"""Probabilities of an event against what came of it: reliability diagram, Brier score and its parts, ROC.
+
+Everything is worked out from one small table of sums by bin of the probability. Tables add up over times, chunks and
+regions, where scores do not; so sum first (`table.sum("time")`), then ask for the figure. An event is a value above
+the threshold, as in `products`. With an ensemble of n members each of its n + 1 probabilities has a bin of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import xarray as xr
+
+from labkit.errors import DataError
+from labkit.verify.bootstrap import DRAW, interval, resampled_means
+from labkit.verify.products import exceedance_probability
+from labkit.verify.scores import MEMBER, anomalies
+
+SPACE = ("y", "x")
+SUMS = ("count", "p", "o", "pp", "po")
+
+
+def event(field: xr.DataArray, threshold: float | xr.DataArray) -> xr.DataArray:
+    """1 where the field is above the threshold, 0 where not, NaN where the field is; float64."""
+    return (field > threshold).astype(np.float64).where(field.notnull())
+
+
+def event_table(
+    probability: xr.DataArray, outcome: xr.DataArray, *, bins: int = 10, over: Sequence[str] = SPACE
+) -> xr.Dataset:
+    """Sums over `over` in each of `bins` equally wide bins of the probability: the dimension `bin`, and those left.
+
+    probability: 0 to 1; outcome: 0 or 1, of the same cells. count: cells, NaN in either left out; p, o: sums of
+    probability and outcome; pp, po: of their squares and products. Lazy where the input is.
+    """
+    if not {"y", "x"} >= set(over) or not over:
+        raise DataError("event table", found=f"sums over {tuple(over)}", expected="y, x", todo="sum the rest later")
+    probability, outcome = (_whole(field, over) for field in xr.align(probability, outcome, join="exact"))
+    sums = xr.apply_ufunc(
+        _sums,
+        probability,
+        outcome,
+        kwargs={"bins": bins, "cell_axes": len(over)},
+        input_core_dims=[list(over)] * 2,
+        output_core_dims=[["sum", "bin"]],
+        dask="parallelized",
+        output_dtypes=[np.float64],
+        dask_gufunc_kwargs={"output_sizes": {"sum": len(SUMS), "bin": bins}},
+    )
+    return xr.Dataset({name: sums.isel(sum=i) for i, name in enumerate(SUMS)})
+
+
+def ensemble_table(
+    members: xr.DataArray,
+    truth: xr.DataArray,
+    threshold: float,
+    *,
+    bins: int | None = None,
+    over: Sequence[str] = SPACE,
+) -> xr.Dataset:
+    """`event_table` of the share of members above the threshold, by default with a bin for each of the n + 1 shares."""
+    anomalies(members, truth)  # refuses cells and times that differ
+    bins = bins or members.sizes[MEMBER] + 1
+    return event_table(exceedance_probability(members, threshold), event(truth, threshold), bins=bins, over=over)
+
+
+def role_tables(
+    members: xr.DataArray,
+    truth: xr.DataArray,
+    threshold: float,
+    *,
+    bins: int | None = None,
+    over: Sequence[str] = SPACE,
+) -> xr.Dataset:
+    """`ensemble_table` with each of the n + 1 fields in the role of the truth by turns: the dimension `role`.
+
+    Role 0 is the truth's own table; in role k member k - 1 is taken for the truth and the truth for a member. Where
+    members and truth are exchangeable, all of them are draws of the same law: what `consistency` is made of.
+    """
+    anomalies(members, truth)
+    n = members.sizes[MEMBER]
+    known = members.notnull().all(MEMBER) & truth.notnull()
+    came = event(truth, threshold)
+    events = (members > threshold).sum(MEMBER) + came
+    roles = [came, *(event(members.isel({MEMBER: k}, drop=True), threshold) for k in range(n))]
+    tables = [event_table(((events - o) / n).where(known), o, bins=bins or n + 1, over=over) for o in roles]
+    return xr.concat(tables, "role")
+
+
+def brier(table: xr.Dataset, *, members: int | None = None) -> xr.Dataset:
+    """Brier score and its parts: brier = reliability - resolution + uncertainty + within_variance - within_covariance.
+
+    The first three are Murphy's (1973), the last two what is lost where a bin holds several probabilities (Stephenson
+    et al. 2008): with them the sum is exact whatever the bins. skill: against the climatology, 1 - brier / uncertainty.
+    members: gives `fair` too, the score that an ensemble of infinitely many would have (Ferro 2014).
+    """
+    total = table.sum("bin")
+    n = total["count"].where(total["count"] > 0)
+    inside = table["count"].where(table["count"] > 0)
+    p, o, rate = table.p / inside, table.o / inside, total.o / n
+    parts = xr.Dataset(
+        {
+            "brier": (total.pp - 2 * total.po + total.o) / n,
+            "reliability": (table["count"] * (p - o) ** 2).sum("bin") / n,
+            "resolution": (table["count"] * (o - rate) ** 2).sum("bin") / n,
+            "uncertainty": rate * (1 - rate),
+            "within_variance": (table.pp - table.p * p).sum("bin") / n,
+            "within_covariance": 2 * (table.po - table.p * o).sum("bin") / n,
+        }
+    )
+    if members is not None:
+        few = (total.p - total.pp) / n / (members - 1) if members > 1 else np.nan
+        parts["fair"] = parts.brier - few
+    return parts.assign(skill=1 - parts.brier / parts.uncertainty.where(parts.uncertainty > 0))
+
+
+def roc(table: xr.Dataset) -> xr.Dataset:
+    """Hit rate and false alarm rate of warnings from each bin upwards, from none (0, 0) to always (1, 1).
+
+    Over `point` (bins + 1). NaN where the event never came, or always.
+    """
+    came, not_came = table.o, table["count"] - table.o
+    rates = xr.Dataset({"hit_rate": _from_above(came), "false_alarm_rate": _from_above(not_came)})
+    return rates.rename(bin="point")
+
+
+def roc_area(curve: xr.Dataset) -> xr.DataArray:
+    """Area under the ROC curve by trapezoids: 0.5 without any discrimination, 1 if perfect.
+
+    It is the probability that a cell with the event had the higher probability than one without, ties counted half.
+    """
+    width = curve.false_alarm_rate.diff("point")
+    height = (curve.hit_rate + curve.hit_rate.shift(point=1)).isel(point=slice(1, None)) / 2
+    return (width * height).sum("point", skipna=False)
+
+
+def reliability(table: xr.Dataset) -> xr.Dataset:
+    """Mean probability `forecast`, share `observed` and `count` of each bin; NaN in bins without any cell."""
+    count = table["count"]
+    inside = count.where(count > 0)
+    return xr.Dataset({"forecast": table.p / inside, "observed": table.o / inside, "count": count})
+
+
+def reliability_diagram(
+    members: xr.DataArray,
+    truth: xr.DataArray,
+    threshold: float,
+    *,
+    seed: int,
+    bins: int | None = None,
+    block: int | None = None,
+    draws: int = 1000,
+    level: float = 0.95,
+) -> xr.Dataset:
+    """`reliability` over time and space, with bars for what was observed and for what chance allows. Computes.
+
+    members (ensemble, time, y, x). low, high: block bootstrap over times of the observed share. consistency_low,
+    consistency_high, expected: from `consistency`.
+    """
+    tables = role_tables(members, truth, threshold, bins=bins).compute()
+    own = tables.isel(role=0)
+    curve = reliability(own.sum("time"))
+    drawn = resampled_tables(own, block=block, draws=draws, seed=seed)
+    bounds = interval(reliability(drawn).observed, level=level)
+    curve = curve.assign(low=bounds.sel(bound="low", drop=True), high=bounds.sel(bound="high", drop=True))
+    return curve.merge(consistency(tables, seed=seed + 1, block=block, draws=draws, level=level))
+
+
+def resampled_tables(
+    table: xr.Dataset, *, dim: str = "time", block: int | None = None, draws: int = 1000, seed: int
+) -> xr.Dataset:
+    """Tables of drawn times (`bootstrap.resampled_means`), with `draw` for `dim`: of each any figure can be asked."""
+    return table.map(resampled_means, dim=dim, block=block, draws=draws, seed=seed)
+
+
+def consistency(
+    tables: xr.Dataset, *, seed: int, block: int | None = None, draws: int = 1000, level: float = 0.95
+) -> xr.Dataset:
+    """What the observed share would be if the truth were just another member: mean `expected` and central interval.
+
+    tables: `role_tables` over (role, time, bin). For each block of neighbouring times one of the n + 1 fields is drawn
+    for the truth, as a whole, so that the bars know how alike neighbouring cells are (those of Broecker & Smith 2007
+    take them for independent). `expected` is not the diagonal where members are few: of n exchangeable members the
+    share is nearer to the climatology than their probability (Richardson 2001).
+    """
+    times, roles = tables.sizes["time"], tables.sizes["role"]
+    block = min(block or 1, times)
+    rng = np.random.default_rng(seed)
+    which = (np.arange(times)[None] + rng.integers(0, block, (draws, 1))) // block
+    chosen = np.take_along_axis(rng.integers(0, roles, (draws, times + 1)), which, axis=1)
+    drawn = xr.Dataset({name: _drawn_roles(tables[name], chosen) for name in ("count", "p", "o")})
+    bounds = interval(reliability(drawn).observed, level=level)
+    return xr.Dataset(
+        {
+            "expected": reliability(tables.sum(("role", "time"))).observed,
+            "consistency_low": bounds.sel(bound="low", drop=True),
+            "consistency_high": bounds.sel(bound="high", drop=True),
+        }
+    )
+
+
+def _whole(field: xr.DataArray, dims: Sequence[str]) -> xr.DataArray:
+    return field if field.chunks is None else field.chunk(dict.fromkeys(dims, -1))
+
+
+def _sums(p: np.ndarray, o: np.ndarray, *, bins: int, cell_axes: int) -> np.ndarray:
+    """p, o (..., cells along the last `cell_axes`) -> (..., 5 sums, bins)."""
+    p, o = np.broadcast_arrays(np.asarray(p, np.float64), np.asarray(o, np.float64))
+    lead = p.shape[: p.ndim - cell_axes]
+    p, o = (a.reshape(int(np.prod(lead)), -1) for a in (p, o))
+    known = np.isfinite(p) & np.isfinite(o)
+    p, o = np.where(known, p, 0.0), np.where(known, o, 0.0)
+    # A share of 3/10 may be a rounding error below its bin's edge.
+    index = np.clip(np.floor(p * bins + 1e-9).astype(np.int64), 0, bins - 1)
+    index += np.arange(len(p))[:, None] * bins
+    weights = (known.astype(np.float64), p, o, p * p, p * o)
+    sums = [np.bincount(index.ravel(), w.ravel(), minlength=len(p) * bins).reshape(len(p), bins) for w in weights]
+    return np.stack(sums, axis=1).reshape(*lead, len(SUMS), bins)
+
+
+def _from_above(counts: xr.DataArray) -> xr.DataArray:
+    """Share of the counts in the last 0, 1, 2 ... bins."""
+    total = counts.sum("bin")
+    upwards = counts.isel(bin=slice(None, None, -1)).cumsum("bin").pad(bin=(1, 0), constant_values=0.0)
+    return upwards / total.where(total > 0)
+
+
+def _drawn_roles(table: xr.DataArray, chosen: np.ndarray) -> xr.DataArray:
+    """Sums over time of the roles chosen (draw, time)."""
+    values = table.transpose("role", "time", ...)
+    times = np.arange(chosen.shape[1])
+    drawn = np.stack([values.values[roles, times].sum(axis=0) for roles in chosen])
+    return xr.DataArray(drawn, dims=(DRAW, *values.dims[2:]))
