@@ -229,8 +229,9 @@ def legend_html(names: list[str], chosen: int, *, dashed: bool) -> str:
 
 
 def _entry(name: str, colour: str, dash: str, width: str, *, bold: bool) -> str:
+    style = "vertical-align:-1px;background:#fff"  # as on the map, in the dark theme too
     line = (
-        f"<svg width='26' height='12' style='vertical-align:-1px'><line x1='0' x2='26' y1='6' y2='6' stroke='{colour}' "
+        f"<svg width='26' height='12' style='{style}'><line x1='0' x2='26' y1='6' y2='6' stroke='{colour}' "
         f"stroke-width='{width}' stroke-dasharray='{dash}'/></svg>"
     )
     weight = "700" if bold else "400"
