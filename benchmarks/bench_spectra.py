@@ -2,8 +2,8 @@
 
     python benchmarks/bench_spectra.py [--members 192] [--times 24] [--size 448] [--skip-large]
 
-First a set that fits (one thread each; the xrft rows need `pip install xrft numpy_groupies`), then the large one, made lazily field by
-field and worked through by dask's threads: 192 members x 24 times x 4 variables at 448 x 448 are 15 GB. Prints JSON.
+First a set that fits (one thread each; xrft's rows need xrft and numpy_groupies), then the large one, made lazily field
+by field and worked through by dask's threads: 192 members x 24 times x 4 variables at 448 x 448 are 15 GB. Prints JSON.
 """
 
 from __future__ import annotations

@@ -91,6 +91,20 @@ def test_chunks_change_nothing(rng, direction):
     np.testing.assert_allclose(lazy, autocorrelation(fields, **options), equal_nan=True)
 
 
+@pytest.mark.parametrize("direction", ["y", "radial"])
+@pytest.mark.parametrize("centre", ["all", "each"])
+def test_a_large_mean_drowns_nothing_in_single_precision(rng, direction, centre):
+    """Pressure in Pa: its mean squared is a million times its variance; the times' means differ as well."""
+    fields = gaussian_fields(rng, 12, (20, 24), (2.0, 2.0), (10.0, 10.0)) * 100
+    fields = fields + xr.DataArray(rng.normal(size=12) * 80, dims="time")
+    options = {"spacing_km": (2.0, 2.0), "direction": direction, "centre": centre}
+    single = (fields + 1e5).astype("f4")
+    np.testing.assert_allclose(autocorrelation(single, **options), autocorrelation(fields, **options), atol=1e-3)
+    by_hand = fields - (fields.mean() if centre == "all" else fields.mean(["y", "x"]))
+    expected = autocorrelation(by_hand, **(options | {"centre": None}))
+    np.testing.assert_allclose(autocorrelation(fields, **options), expected, atol=1e-9)
+
+
 @pytest.mark.parametrize(("direction", "length"), [("x", 8.0), ("y", 20.0)])
 def test_the_length_of_a_known_field_in_both_directions(rng, direction, length):
     """exp(-r / length) falls to 1/e at the length, whatever the spacing."""
