@@ -1,0 +1,185 @@
+"""Is one run better than another, or was it luck? Scores of two output trees over the same times, paired.
+
+Both are drawn again over the same blocks of times, so that the weather that was hard for both takes no part in the
+difference. Root mean squares and ratios are worked out anew from each draw's sums.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import dask
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from labkit.errors import DataError
+from labkit.variables import lookup
+from labkit.verify.bootstrap import DRAW, interval, resampled_means
+from labkit.verify.scores import cell_statistics, cell_sums, scores_of
+
+SCORES = ("crps", "rmse", "mae", "bias", "spread_skill")
+
+
+def score_interval(
+    sums: xr.Dataset, *, seed: int, block: int | None = None, draws: int = 1000, level: float = 0.95
+) -> xr.Dataset:
+    """Every score over the times with its block-bootstrap interval, along `bound` (low, estimate, high).
+
+    sums: `scores.cell_sums` by time (and by strata, or for maps by cell with over=()).
+    """
+    drawn = _drawn(sums, block=block, draws=draws, seed=seed)
+    bounds = scores_of(drawn).map(interval, level=level)
+    estimate = scores_of(_total(sums)).expand_dims(bound=["estimate"])
+    return xr.concat([bounds, estimate], "bound").sel(bound=["low", "estimate", "high"])
+
+
+def score_maps(
+    forecast: xr.DataArray,
+    truth: xr.DataArray,
+    *,
+    seed: int,
+    block: int | None = None,
+    draws: int = 200,
+    level: float = 0.95,
+    estimator: str = "fair",
+) -> xr.Dataset:
+    """Maps of scores, such as `bias` and `crps`, over the times, (bound, y, x), with intervals as `score_interval`.
+
+    Lazy where the input is: give it chunks of rows (y), since all draws of a cell are held at once.
+    """
+    cells = cell_statistics(forecast, truth, estimator=estimator)
+    if cells.error.chunks is not None:
+        cells = cells.chunk(time=-1)
+    return score_interval(cell_sums(cells, over=()), seed=seed, block=block, draws=draws, level=level)
+
+
+def paired_scores(
+    first: xr.Dataset,
+    second: xr.Dataset,
+    *,
+    seed: int,
+    block: int | None = None,
+    draws: int = 2000,
+    level: float = 0.95,
+) -> xr.Dataset:
+    """Scores of two forecasts of the same truth and what lies between them, along `score` (SCORES).
+
+    first, second: `scores.cell_sums` by time, of the same times and cells. Returns `first`, `second`, `difference`,
+    first - second (of crps, rmse and mae negative where the first is better; bias and spread-skill are best at 0 and
+    1), its interval `low`, `high` and `p`, the two-sided probability of a difference as large where there is none: of
+    draws about the difference, centred on zero (Hall & Wilson 1991).
+    """
+    if not np.array_equal(first["count"], second["count"]):
+        found = "scores of different cells or times"
+        raise DataError("paired scores", found=found, expected="the same in both", todo="select those that both have")
+    whole = [_stacked(scores_of(_total(sums))) for sums in (first, second)]
+    drawn = [_stacked(scores_of(_drawn(sums, block=block, draws=draws, seed=seed))) for sums in (first, second)]
+    difference = whole[0] - whole[1]
+    spread = drawn[0] - drawn[1]
+    bounds = interval(spread, level=level)
+    reached = (abs(spread - difference) >= abs(difference)).sum(DRAW)
+    return xr.Dataset(
+        {
+            "first": whole[0],
+            "second": whole[1],
+            "difference": difference,
+            "low": bounds.sel(bound="low", drop=True),
+            "high": bounds.sel(bound="high", drop=True),
+            "p": ((reached + 1) / (draws + 1)).where(difference.notnull()),
+        }
+    )
+
+
+def compare_trees(
+    first: xr.DataTree,
+    second: xr.DataTree,
+    *,
+    seed: int = 0,
+    source: str = "prediction",
+    block: int | None = None,
+    draws: int = 2000,
+    level: float = 0.95,
+    estimator: str = "fair",
+) -> xr.Dataset:
+    """`paired_scores` of two output trees by variable, over the times that both have: (variable, score).
+
+    `p_adjusted` takes account of all of them (`false_discovery`). Attribute `times`: how many were compared. Raises
+    DataError where they share no variable or fewer than two times, or where their truths differ.
+    """
+    variables = [name for name in _variables(first, source) if name in _variables(second, source)]
+    times = np.intersect1d(first["truth"].time.values, second["truth"].time.values)
+    if not variables or len(times) < 2 or any(t["truth"].indexes["time"].has_duplicates for t in (first, second)):
+        found = f"{len(variables)} variables and {len(times)} times in both"
+        expected = "one variable or more and two times or more, none of them twice"
+        raise DataError("comparison", found=found, expected=expected, todo="compare runs on the same cases")
+    parts = []
+    for name in variables:
+        sums = _paired_sums(first, second, source, name, times, estimator)
+        parts.append(paired_scores(*sums, seed=seed, block=block, draws=draws, level=level))
+    found = xr.concat(parts, "variable").assign_coords(variable=variables)
+    units = [first["truth"][name].attrs.get("units", lookup(name).units) for name in variables]
+    found = found.assign_coords(units=("variable", units)).assign_attrs(times=len(times), level=level, source=source)
+    return found.assign(p_adjusted=false_discovery(found.p))
+
+
+def comparison_table(comparison: xr.Dataset) -> pd.DataFrame:
+    """One line for each variable and score; spread-skill has no unit."""
+    table = comparison.to_dataframe(dim_order=["variable", "score"]).reset_index()
+    table.loc[table.score == "spread_skill", "units"] = "1"
+    return table[["variable", "score", "units", "first", "second", "difference", "low", "high", "p", "p_adjusted"]]
+
+
+def false_discovery(p: xr.DataArray) -> xr.DataArray:
+    """P-values adjusted for their number (Benjamini & Hochberg 1995): of those below q a share q at most is luck, on
+    average. For tables, and for maps too (Wilks 2016); NaN are left out."""
+    values = np.asarray(p.values, np.float64)
+    known = np.isfinite(values)
+    order = np.argsort(values[known], kind="stable")
+    scaled = values[known][order] * order.size / np.arange(1, order.size + 1)
+    adjusted = np.empty(order.size)
+    adjusted[order] = np.minimum.accumulate(scaled[::-1])[::-1].clip(max=1.0)
+    found = np.full(values.shape, np.nan)
+    found[known] = adjusted
+    return p.copy(data=found)
+
+
+def _total(sums: xr.Dataset) -> xr.Dataset:
+    return sums.sum("time").assign_attrs(sums.attrs)
+
+
+def _drawn(sums: xr.Dataset, **options) -> xr.Dataset:
+    return sums.map(resampled_means, **options).assign_attrs(sums.attrs)
+
+
+def _stacked(scores: xr.Dataset) -> xr.DataArray:
+    """Scores along `score`."""
+    return scores[list(SCORES)].to_array("score").drop_attrs()
+
+
+def _variables(tree: xr.DataTree, source: str) -> list[str]:
+    if source not in tree.children:
+        have = ", ".join(tree.children)
+        raise DataError("comparison", found=f"a tree with {have}", expected=f"a group {source!r}", todo="name another")
+    return [str(name) for name in tree["truth"].data_vars if name in tree[source].data_vars]
+
+
+def _paired_sums(first, second, source: str, name: str, times: np.ndarray, estimator: str) -> Sequence[xr.Dataset]:
+    """Sums by time of both, of the cells that both know."""
+    truths, forecasts = ([t[g][name].sel(time=times) for t in (first, second)] for g in ("truth", source))
+    _check_same_truth(name, *truths)
+    cells = [cell_statistics(f, t, estimator=estimator) for f, t in zip(forecasts, truths, strict=True)]
+    known = cells[0].error.notnull() & cells[1].error.notnull()
+    return dask.compute(*[cell_sums(c.where(known), over=("y", "x")).assign_attrs(c.attrs) for c in cells])
+
+
+def _check_same_truth(name: str, first: xr.DataArray, second: xr.DataArray) -> None:
+    try:
+        difference = abs(xr.align(first, second, join="exact")[0] - second)
+        scale = float(abs(first).max())
+        furthest = float(difference.max())
+    except ValueError:
+        scale, furthest = 1.0, np.inf
+    if furthest > 1e-5 * scale or first.sizes != second.sizes:
+        found = f"truths of {name} that differ by up to {furthest:g} or lie on other grids"
+        raise DataError("comparison", found=found, expected="one truth", todo="compare runs on the same data set")
