@@ -1,0 +1,202 @@
+"""Are the values right, wherever they fall? Histograms, quantiles, tails with their sampling error, and the PIT.
+
+Quantiles come from histograms with fine bins: these add up over times and chunks and can be drawn again by a bootstrap,
+and an error of up to one bin's width is the price. The truth is one draw: how far its extremes lie from the law by
+chance alone is seen in the members, each of which is a draw of the same size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import dask
+import numpy as np
+import xarray as xr
+
+from labkit.errors import DataError
+from labkit.verify.bootstrap import interval, resampled_means
+from labkit.verify.calibration import cell_uniform, ranks
+from labkit.verify.scores import MEMBER, anomalies
+
+SPACE = ("y", "x")
+
+
+def common_edges(*fields: xr.DataArray, bins: int = 2000) -> np.ndarray:
+    """Edges (bins + 1) of equally wide bins from the least to the greatest value of all fields. Computes these."""
+    low, high = zip(*dask.compute(*[(f.min(), f.max()) for f in fields]), strict=True)
+    low, high = float(np.nanmin([float(v) for v in low])), float(np.nanmax([float(v) for v in high]))
+    return np.linspace(low, high if high > low else low + 1.0, bins + 1)
+
+
+def histogram(field: xr.DataArray, edges: Sequence[float], *, over: Sequence[str] = SPACE) -> xr.DataArray:
+    """Number of cells over `over` in each bin: (those left, bin), with coordinates `left` and `right`.
+
+    Bins hold their left edge, the last one both. What lies outside the edges and NaN are left out. Lazy.
+    """
+    edges = np.asarray(edges, np.float64)
+    if edges.ndim != 1 or len(edges) < 2 or (np.diff(edges) <= 0).any():
+        raise DataError("histogram", found="edges that do not rise", expected="two or more, rising", todo="sort them")
+    counts = xr.apply_ufunc(
+        _histogram,
+        field if field.chunks is None else field.chunk(dict.fromkeys(over, -1)),
+        kwargs={"edges": edges, "cell_axes": len(over)},
+        input_core_dims=[list(over)],
+        output_core_dims=[["bin"]],
+        dask="parallelized",
+        output_dtypes=[np.int64],
+        dask_gufunc_kwargs={"output_sizes": {"bin": len(edges) - 1}},
+    )
+    return counts.assign_coords(left=("bin", edges[:-1]), right=("bin", edges[1:]))
+
+
+def density(counts: xr.DataArray) -> xr.DataArray:
+    """Probability density of a histogram, in one over the unit of its edges."""
+    return counts / counts.sum("bin") / (counts.right - counts.left)
+
+
+def quantiles(counts: xr.DataArray, levels: Sequence[float]) -> xr.DataArray:
+    """Quantiles (..., level) of a histogram, linear within its bins; NaN where it is empty."""
+    levels = np.asarray(levels, np.float64)
+    if ((levels < 0) | (levels > 1)).any():
+        raise DataError("quantiles", found=f"levels {levels.tolist()}", expected="0 to 1", todo="choose others")
+    edges = np.append(counts.left.values, counts.right.values[-1])
+    whole = counts if counts.chunks is None else counts.chunk(bin=-1)
+    found = xr.apply_ufunc(
+        _quantiles,
+        whole.drop_vars(["left", "right"]),
+        kwargs={"levels": levels, "edges": edges},
+        input_core_dims=[["bin"]],
+        output_core_dims=[["level"]],
+        vectorize=True,
+        dask="parallelized",
+        output_dtypes=[np.float64],
+        dask_gufunc_kwargs={"output_sizes": {"level": len(levels)}},
+    )
+    return found.assign_coords(level=levels)
+
+
+def quantile_tails(
+    members: xr.DataArray,
+    truth: xr.DataArray,
+    *,
+    levels: Sequence[float] = (0.5, 0.9, 0.99, 0.999, 0.9999),
+    seed: int,
+    bins: int = 2000,
+    block: int | None = None,
+    draws: int = 500,
+    level: float = 0.95,
+) -> xr.Dataset:
+    """Quantiles over time and space of truth and members, as `tails` has them, by `level`, in the variable's unit.
+
+    `beyond`: how many cells of the truth lie beyond the level, count (1 - level); neighbouring ones are one storm.
+    """
+    _check(members, truth)
+    hidden = members.where(truth.notnull())
+    edges = common_edges(hidden, truth, bins=bins)
+    own, each = dask.compute(histogram(truth.where(members.notnull().all(MEMBER)), edges), histogram(hidden, edges))
+    resampled = resampled_means(own, block=block, draws=draws, seed=seed)
+    drawn = quantiles(resampled.assign_coords({name: own[name] for name in ("left", "right")}), levels)
+    own, each = own.sum("time"), each.sum("time")
+    found = tails(quantiles(own, levels), drawn, quantiles(each, levels), level=level)
+    found["pooled"] = quantiles(each.sum(MEMBER), levels)
+    return found.assign(beyond=own.sum() * (1 - found["level"]))
+
+
+def exceedance_tails(
+    members: xr.DataArray,
+    truth: xr.DataArray,
+    *,
+    thresholds: Sequence[float],
+    seed: int,
+    block: int | None = None,
+    draws: int = 500,
+    level: float = 0.95,
+) -> xr.Dataset:
+    """Share of cells and times above each threshold in truth and members, as `tails` has them, by `threshold`."""
+    _check(members, truth)
+    known = truth.notnull() & members.notnull().all(MEMBER)
+    steps = xr.DataArray(list(thresholds), dims="threshold", coords={"threshold": list(thresholds)})
+    above = [((field > steps) & known).sum(SPACE).astype(np.float64) for field in (truth, members)]
+    own, each, cells = dask.compute(*above, known.sum(SPACE).astype(np.float64))
+    drawn = [resampled_means(a, block=block, draws=draws, seed=seed) for a in (own, cells)]
+    own, each, cells = own.sum("time"), each.sum("time"), cells.sum("time")
+    found = tails(own / cells, drawn[0] / drawn[1], each / cells, level=level)
+    return found.assign(pooled=each.mean(MEMBER) / cells, beyond=own)
+
+
+def tails(truth: xr.DataArray, drawn: xr.DataArray, members: xr.DataArray, *, level: float = 0.95) -> xr.Dataset:
+    """A figure of the truth beside that of each member, which is a draw of the same size: is the truth one of them?
+
+    truth: (...); drawn: bootstrap draws of it, (draw, ...); members: (ensemble, ...). Returns `truth` with its `low`
+    and `high` by the bootstrap over times; the members' median `member_median` and central interval `member_low`,
+    `member_high`, which is the sampling error of one record if they are right; and `p`, the two-sided probability
+    of a rank as extreme where truth and members are exchangeable, 2 / (n + 1) at least. The bootstrap cannot draw
+    anything larger than was seen, so for the outermost levels trust the members' interval.
+    """
+    bounds = interval(drawn, level=level)
+    around = members.quantile([(1 - level) / 2, 0.5, (1 + level) / 2], MEMBER).drop_vars("quantile")
+    n = members.sizes[MEMBER]
+    not_above, not_below = (members <= truth).sum(MEMBER), (members >= truth).sum(MEMBER)
+    p = 2 * (xr.where(not_above < not_below, not_above, not_below) + 1) / (n + 1)
+    return xr.Dataset(
+        {
+            "truth": truth,
+            "low": bounds.sel(bound="low", drop=True),
+            "high": bounds.sel(bound="high", drop=True),
+            "member_low": around.isel(quantile=0),
+            "member_median": around.isel(quantile=1),
+            "member_high": around.isel(quantile=2),
+            "p": p.clip(max=1.0).where(truth.notnull()),
+        }
+    )
+
+
+def pit(members: xr.DataArray, truth: xr.DataArray, *, seed: int) -> xr.DataArray:
+    """Probability integral transform of the truth in the law of the members, 0 to 1, randomised; NaN where either is.
+
+    The truth's rank among n members plus a uniform number, over n + 1 (Smith 1985): uniform where members and truth are
+    exchangeable, however few the members and however many ties, such as dry cells. Lazy, the same whatever the chunks.
+    """
+    rank = ranks(members, truth, seed=seed)
+    # Another stream than the one that drew the rank among ties.
+    return (rank + cell_uniform(rank, seed + 2**31)) / (members.sizes[MEMBER] + 1)
+
+
+def pit_histogram(
+    members: xr.DataArray, truth: xr.DataArray, *, seed: int, bins: int = 10, over: Sequence[str] = ("time", *SPACE)
+) -> xr.DataArray:
+    """Number of cells in each of `bins` bins of the `pit`, by `bin` and the dimensions not in `over`: flat if right."""
+    counts = histogram(pit(members, truth, seed=seed), np.linspace(0, 1, bins + 1), over=SPACE)
+    return counts.sum([dim for dim in over if dim not in SPACE])
+
+
+def pit_moments(values: xr.DataArray, *, over: Sequence[str] = ("time", *SPACE)) -> xr.Dataset:
+    """Mean `mean` of the PIT, 1/2 without bias, and `dispersion`, 12 times its variance: 1 if uniform, above where the
+    spread is too small, below where it is too large."""
+    wide = values.astype(np.float64)
+    mean, square = wide.mean(over), (wide**2).mean(over)
+    return xr.Dataset({"mean": mean, "dispersion": 12 * (square - mean**2)})
+
+
+def _check(members: xr.DataArray, truth: xr.DataArray) -> None:
+    anomalies(members, truth)
+    if "time" not in truth.dims:
+        raise DataError("tails", found=str(truth.dims), expected="a dimension time", todo="give more than one time")
+
+
+def _histogram(values: np.ndarray, *, edges: np.ndarray, cell_axes: int) -> np.ndarray:
+    """values (..., cells along the last `cell_axes`) -> counts (..., bin)."""
+    lead = values.shape[: values.ndim - cell_axes]
+    rows = values.reshape(int(np.prod(lead)), -1)
+    return np.stack([np.histogram(row[np.isfinite(row)], edges)[0] for row in rows]).reshape(*lead, -1)
+
+
+def _quantiles(counts: np.ndarray, *, levels: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    total = counts.sum()
+    if not total > 0:
+        return np.full(len(levels), np.nan)
+    # Between the first and the last bin with anything in it: beyond them the count stands still.
+    filled = np.flatnonzero(counts)
+    inside = slice(filled[0], filled[-1] + 2)
+    reached = np.concatenate([[0.0], np.cumsum(counts)]) / total
+    return np.interp(levels, reached[inside], edges[inside])
