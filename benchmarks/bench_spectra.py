@@ -122,6 +122,7 @@ def measure_large(members: int, times: int, size: int) -> dict[str, dict]:
         seconds, peak = time.perf_counter() - begin, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         found[name] = {"seconds": round(seconds, 1), "peak_gib": round(peak, 2)}
         found[name]["fields_per_second"] = round(members * times * 4 / seconds, 1)
+        print(json.dumps({name: found[name]}), flush=True)
     return found
 
 
@@ -142,7 +143,6 @@ def main() -> None:
     print(json.dumps(report, indent=2), flush=True)
     if not args.skip_large:
         report["large"] = measure_large(args.members, args.times, args.size)
-        print(json.dumps(report["large"], indent=2))
     if args.out:
         args.out.write_text(json.dumps(report, indent=2) + "\n")
 
