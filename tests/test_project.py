@@ -25,15 +25,16 @@ CONDA_NAMES = {"torch": "pytorch", "playwright": "playwright-python"}
 
 # The design's rooms: what of labkit each may import. Every room may raise labkit.errors.
 GROUND = {"errors", "variables"}
-PARTS = GROUND | {"store", "data", "verify", "models", "diffusion"}
+PARTS = GROUND | {"tiling", "store", "data", "verify", "models", "diffusion"}
 ROOMS = {
     "errors": set(),
     "variables": set(),
+    "tiling": {"errors"},
     "store": GROUND,
     "data": GROUND | {"store"},
-    "verify": GROUND,
+    "verify": GROUND | {"tiling"},
     "models": {"errors"},
-    "diffusion": {"errors"},
+    "diffusion": {"errors", "tiling"},
     "training": PARTS,
     "sampling": PARTS | {"training"},
     "recipes": PARTS | {"training", "sampling"},
