@@ -42,6 +42,10 @@ Score an output tree (ours or CorrDiff's own NetCDF): RMSE, MAE, fair CRPS, spre
 
   labkit score ensemble.nc
   labkit score ensemble.nc --csv scores.csv
+  labkit score ensemble.nc --compare other.nc              is the first better than the other, or was it luck?
+
+A comparison is paired over the times that both have: first less second, its block-bootstrap interval, and the
+probability p of a difference as large where there is none, in p_adjusted for the number of lines too.
 """
 SPECTRA_HELP = """\
 Which scales does an output tree have, and how far do its fields know of themselves?
@@ -132,6 +136,8 @@ def _parser() -> argparse.ArgumentParser:
     score = _verb(verbs, "score", "score an ensemble", SCORE_HELP, _score)
     score.add_argument("tree", type=Path)
     score.add_argument("--csv", type=Path, help="also write the table as CSV")
+    score.add_argument("--compare", type=Path, metavar="TREE", help="another run of the same cases")
+    score.add_argument("--block", type=_positive, help="times drawn together in a comparison (default: cube root)")
 
     spectra = _verb(verbs, "spectra", "which scales an ensemble has", SPECTRA_HELP, _spectra)
     spectra.add_argument("tree", type=Path)
@@ -200,10 +206,22 @@ def _score(options) -> None:
     from labkit.store.trees import open_tree
     from labkit.verify.scores import score_table, score_tree
 
-    table = score_table(score_tree(open_tree(options.tree)))
+    with open_tree(options.tree) as tree:
+        table = _compared(tree, options) if options.compare else score_table(score_tree(tree))
     print(table.to_string(float_format=lambda value: f"{value:.4g}", na_rep="-"))
     if options.csv is not None:
         table.to_csv(options.csv)
+
+
+def _compared(tree, options):
+    from labkit.store.trees import open_tree
+    from labkit.verify.compare import compare_trees, comparison_table
+
+    with open_tree(options.compare) as other:
+        comparison = compare_trees(tree, other, block=options.block)
+    times, level = comparison.attrs["times"], comparison.attrs["level"]
+    print(f"first {options.tree}, second {options.compare}: {times} times, {100 * level:g} % interval")
+    return comparison_table(comparison)
 
 
 def _spectra(options) -> None:

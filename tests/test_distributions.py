@@ -50,8 +50,8 @@ def test_quantiles_of_counts_by_hand():
 
 
 def test_tails_of_exchangeable_members_hold_the_truth_and_the_law():
-    members, truth = gaussian(19, (20, 30, 30))
-    found = quantile_tails(members, truth, levels=[0.5, 0.99, 0.9999], seed=0, draws=100)
+    members, truth = gaussian(19, (80, 15, 15))
+    found = quantile_tails(members, truth, levels=[0.5, 0.99, 0.9999], seed=0, draws=300, block=1)
     law = norm.ppf(found.level)
     assert (abs(found.pooled - law) < [0.01, 0.03, 0.2]).all()
     assert ((found.member_low < law) & (law < found.member_high)).all()
@@ -63,12 +63,16 @@ def test_tails_of_exchangeable_members_hold_the_truth_and_the_law():
     np.testing.assert_allclose(found.beyond, truth.size * (1 - found.level))
 
 
-def test_probability_of_a_rank_is_fair():
-    p = []
-    for k in range(60):
-        members, truth = gaussian(19, (6, 8, 8), seed=k)
-        p.append(quantile_tails(members, truth, levels=[0.95], seed=0, draws=10, bins=300).p.item())
-    assert 0.02 < np.mean(np.array(p) <= 0.2) < 0.4 and min(p) >= 2 / 20
+def test_rank_and_interval_are_fair():
+    """Of 9 members the interval is their range, which holds an exchangeable truth in 8 cases of 10."""
+    p, inside = [], []
+    for k in range(150):
+        members, truth = gaussian(9, (4, 6, 6), seed=k)
+        found = quantile_tails(members, truth, levels=[0.95], seed=0, draws=10, bins=300).isel(level=0)
+        p.append(float(found.p))
+        inside.append(bool((found.member_low <= found.truth) & (found.truth <= found.member_high)))
+    assert 0.11 < np.mean(np.array(p) <= 0.2) < 0.29 and min(p) == pytest.approx(2 / 10)
+    assert 0.70 < np.mean(inside) < 0.89
 
 
 def test_members_without_extremes_are_found_out():
@@ -76,6 +80,18 @@ def test_members_without_extremes_are_found_out():
     found = quantile_tails(members, truth, levels=[0.5, 0.999], seed=0, draws=50)
     assert float(found.p[1]) == pytest.approx(2 / 40) and float(found.truth[1]) > float(found.member_high[1])
     assert float(found.p[0]) > 0.05
+
+
+def test_cells_that_truth_or_a_member_lacks_are_left_out():
+    members, truth = gaussian(5, (8, 20, 10))
+    rest = {"y": slice(8, None)}
+    spoiled = members.copy()
+    spoiled[2, :, :8] = np.nan
+    for work, options in ((quantile_tails, {}), (exceedance_tails, {"thresholds": [0.0, 1.0]})):
+        cut = work(members.isel(rest), truth.isel(rest), seed=0, draws=20, **options)
+        gap = truth.where(truth.y >= 8)
+        xr.testing.assert_allclose(work(spoiled, truth, seed=0, draws=20, **options), cut)
+        xr.testing.assert_allclose(work(members, gap, seed=0, draws=20, **options), cut)
 
 
 def test_exceedance_by_threshold_is_the_laws():

@@ -91,9 +91,10 @@ def quantile_tails(
     `beyond`: how many cells of the truth lie beyond the level, count (1 - level); neighbouring ones are one storm.
     """
     _check(members, truth)
-    hidden = members.where(truth.notnull())
-    edges = common_edges(hidden, truth, bins=bins)
-    own, each = dask.compute(histogram(truth.where(members.notnull().all(MEMBER)), edges), histogram(hidden, edges))
+    known = truth.notnull() & members.notnull().all(MEMBER)
+    truth, members = truth.where(known), members.where(known)
+    edges = common_edges(members, truth, bins=bins)
+    own, each = dask.compute(histogram(truth, edges), histogram(members, edges))
     resampled = resampled_means(own, block=block, draws=draws, seed=seed)
     drawn = quantiles(resampled.assign_coords({name: own[name] for name in ("left", "right")}), levels)
     own, each = own.sum("time"), each.sum("time")
@@ -129,12 +130,14 @@ def tails(truth: xr.DataArray, drawn: xr.DataArray, members: xr.DataArray, *, le
 
     truth: (...); drawn: bootstrap draws of it, (draw, ...); members: (ensemble, ...). Returns `truth` with its `low`
     and `high` by the bootstrap over times; the members' median `member_median` and central interval `member_low`,
-    `member_high`, which is the sampling error of one record if they are right; and `p`, the two-sided probability
-    of a rank as extreme where truth and members are exchangeable, 2 / (n + 1) at least. The bootstrap cannot draw
-    anything larger than was seen, so for the outermost levels trust the members' interval.
+    `member_high`, which holds an exchangeable truth with probability `level`, or (n - 1) / (n + 1) where the n members
+    are too few for that; and `p`, the two-sided probability of a rank as extreme where truth and members are
+    exchangeable, 2 / (n + 1) at least. The bootstrap cannot draw anything larger than was seen, so for the outermost
+    levels trust the members' interval.
     """
     bounds = interval(drawn, level=level)
-    around = members.quantile([(1 - level) / 2, 0.5, (1 + level) / 2], MEMBER).drop_vars("quantile")
+    around = members.quantile([(1 - level) / 2, 0.5, (1 + level) / 2], MEMBER, method="weibull")
+    around = around.drop_vars("quantile")
     n = members.sizes[MEMBER]
     not_above, not_below = (members <= truth).sum(MEMBER), (members >= truth).sum(MEMBER)
     p = 2 * (xr.where(not_above < not_below, not_above, not_below) + 1) / (n + 1)
