@@ -200,6 +200,18 @@ def test_sample_says_what_comes_next_and_that_comes(run, ensemble, tmp_path, cap
     assert "crps" in table.lower() and (tmp_path / "scores.csv").read_text().count("\n") > 4
 
 
+def test_score_compares_two_runs_of_the_same_cases(ensemble, tmp_path, capsys):
+    words = ["score", str(ensemble), "--compare", str(ensemble), "--csv", str(tmp_path / "compared.csv")]
+    assert main([*words, "--block", "1"]) == 0
+    text = capsys.readouterr().out
+    assert "2 times, 95 % interval" in text and "p_adjusted" in text and "reflectivity" in text
+    assert (tmp_path / "compared.csv").read_text().count("\n") == 1 + 4 * 5
+    assert main([*words, "--block", "9"]) == 1
+    assert "bootstrap block: found 9 of 2 times" in one_sentence(capsys)
+    assert main(["score", str(ensemble), "--compare", str(tmp_path / "absent.nc")]) == 1
+    assert "absent.nc" in one_sentence(capsys)
+
+
 def test_ctrl_c_in_sampling_keeps_the_members_and_the_same_command_goes_on(run, tmp_path, capsys, monkeypatch):
     path, drawn = tmp_path / "out.nc", []
     command = ["sample", str(run), str(path), "--times", "0,2", "--members", "4", "--batch", "2", "--steps", "2"]
