@@ -1,0 +1,160 @@
+"""Patched diffusion beside whole domains: achieved skill on the same budget, seams, and memory against the domain.
+
+    python benchmarks/bench_patches.py skill [--minutes 9] [--patch 32 32] [--overlap 8] [--runs runs/patches]
+    python benchmarks/bench_patches.py memory
+
+`skill` trains nano twice, for about `--minutes` each on two cores: on whole domains and on patches, of which it sees as
+many more as they are smaller, in batches as much larger. Runs that are finished are judged as they are.
+`memory` draws a member of a domain sixteen times the patch, and one batch of as many patches, in a process each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import multiprocessing
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from labkit.data.statistics import compute_statistics
+from labkit.recipes import corrdiff
+from labkit.recipes.corrdiff.drawing import draw_cases
+from labkit.recipes.corrdiff.regression import Channels
+from labkit.sampling import Schedule
+from labkit.store.trees import open_tree
+from labkit.tiling import tiles
+from labkit.verify.scores import score_tree
+from labkit.verify.seams import seams
+
+NANO_MINUTES = 9
+BATCH = 13  # patches at once: half of the 25 that cover a domain of sixteen
+COUNTED = ("samples", "warmup_samples", "ema_halflife_samples", "validate_every", "checkpoint_every", "log_every")
+
+
+def budget(minutes: float, *, diffusion_times: float = 1.0) -> list[str]:
+    """Overrides that shorten nano's training to `minutes`, the diffusion's samples and batch times a factor."""
+    preset, overrides = corrdiff.load_preset("nano"), []
+    for stage, times in (("regression", 1.0), ("diffusion", diffusion_times)):
+        settings = getattr(preset, stage)
+        for name in COUNTED:
+            counted = max(1, round(getattr(settings, name) * times * minutes / NANO_MINUTES))
+            overrides.append(f"{stage}.{name}={counted}")
+        overrides.append(f"{stage}.batch_size={round(settings.batch_size * times)}")
+    return overrides
+
+
+def drawn(run: Path, overrides: list[str], cases: int, members: int) -> Path:
+    """An output tree, with the oracle, of the run of these overrides, trained and drawn where not yet done."""
+    model, path = corrdiff.train(corrdiff.load_preset("nano", overrides), run), run / f"bench-{cases}x{members}.nc"
+    if not path.exists():
+        corrdiff.sample(model, model.pairs("test"), path, times=range(cases), seeds=range(members), with_oracle=True)
+    return path
+
+
+def skill(options: argparse.Namespace) -> dict:
+    """Achieved skill of both models and its ratio, and the seams of both against the oracle's, per variable."""
+    shape, patch = corrdiff.open_part(corrdiff.load_preset("nano"), "test").shape, tuple(options.patch)
+    times = math.prod(shape) / math.prod(patch)
+    patched = [f"patch={{shape: {list(patch)}, overlap: {options.overlap}, regression: {options.regression}}}"]
+    runs = {
+        "whole": (options.runs / "whole", budget(options.minutes)),
+        f"{patch[0]}x{patch[1]}": (
+            options.runs / f"{patch[0]}x{patch[1]}-{options.regression}",
+            [*budget(options.minutes, diffusion_times=times), *patched],
+        ),
+    }
+    starts = [tiles(n, p, options.overlap if p < n else 0, align=8) for n, p in zip(shape, patch, strict=True)]
+    figures = {}
+    for name, (run, overrides) in runs.items():
+        tree = open_tree(drawn(run, overrides, options.cases, options.members))
+        skills = score_tree(tree).achieved_skill.sel(source="prediction")
+        figures[name] = {
+            str(variable): {
+                "achieved_skill": round(float(skills.sel(variable=variable)), 4),
+                "seams": seam_figures(tree, str(variable), starts, patch),
+            }
+            for variable in skills["variable"].values
+        }
+    whole, other = figures.values()
+    figures["achieved_over_whole"] = {
+        name: round(other[name]["achieved_skill"] / whole[name]["achieved_skill"], 4) for name in whole
+    }
+    return figures
+
+
+def seam_figures(tree, variable: str, starts, patch: tuple[int, int]) -> dict:
+    """Seams of the members' anomalies against those of the oracle's."""
+    anomalies = [tree[group][variable] - tree[group][variable].mean("ensemble") for group in ("prediction", "oracle")]
+    found = seams(anomalies[0], starts=starts, patch=patch, reference=anomalies[1])
+    return {str(name): [round(float(value), 3) for value in found[name]] for name in found}
+
+
+def memory() -> dict:
+    """Peak memory (MB) above what was there before drawing, of one patch batch and of a domain of sixteen patches."""
+    context = multiprocessing.get_context("spawn")
+    figures = {}
+    for name, task in (("one batch", ((64, 64), False)), ("sixteen", ((256, 256), True))):
+        with context.Pool(1) as pool:
+            before, after = pool.apply(peak, task)
+        figures[name] = {"before_mb": round(before), "peak_mb": round(after), "drawing_mb": round(after - before)}
+    one, sixteen = figures["one batch"], figures["sixteen"]
+    figures["ratio_of_peaks"] = round(sixteen["peak_mb"] / one["peak_mb"], 3)
+    figures["ratio_of_drawing"] = round(sixteen["drawing_mb"] / one["drawing_mb"], 3)
+    return figures
+
+
+def peak(shape: tuple[int, int], in_patches: bool) -> tuple[float, float]:
+    """Memory (MB) before and at most while members are drawn by an untrained nano, `BATCH` patches at once."""
+    overrides = [f"data.options={{shape: {list(shape)}}}"]
+    if in_patches:
+        overrides.append("patch={shape: [64, 64], overlap: 8, regression: patches}")
+    config = corrdiff.load_preset("nano", overrides)
+    pairs = corrdiff.open_part(config, "test").isel(slice(0, 2))
+    small = corrdiff.open_part(config, "test", shape=(64, 64)).isel(slice(0, 2))
+    statistics = compute_statistics(small, max_samples=2)  # of a small domain, so that both start alike
+    model = corrdiff.CorrDiff(config, Channels.of(pairs), statistics, shape=pairs.shape, factor=pairs.factor)
+    for network in (model.regression, model.diffusion):
+        network.eval().requires_grad_(False)
+    schedule, seeds = Schedule(solver="dpmpp_2m", num_steps=3), range(1 if in_patches else BATCH)
+    # making a large idealised field takes more memory than drawing it; it is made before, and not counted
+    pairs = replace(pairs, input=pairs.input.compute(), target=pairs.target.compute())
+    before = peak_since_reset(model, reset=True)
+    list(draw_cases(model, pairs, [0], seeds, schedule=schedule, batch_size=BATCH))
+    return before, peak_since_reset(model)
+
+
+def peak_since_reset(model: corrdiff.CorrDiff, *, reset: bool = False) -> float:
+    """Peak memory (MB), since now with `reset`: of the GPU's own where there is one, else resident in the process."""
+    if model.hardware.device.type == "cuda":
+        if reset:
+            torch.cuda.reset_peak_memory_stats()
+        return torch.cuda.max_memory_allocated() / 2**20
+    if reset:
+        Path("/proc/self/clear_refs").write_text("5")  # Linux: the high-water mark falls to what is resident now
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) / 2**10
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=("skill", "memory"))
+    parser.add_argument("--minutes", type=float, default=float(NANO_MINUTES))
+    parser.add_argument("--patch", type=int, nargs=2, default=(32, 32))
+    parser.add_argument("--overlap", type=int, default=8)
+    parser.add_argument("--regression", choices=("whole", "patches"), default="whole")
+    parser.add_argument("--cases", type=int, default=32)
+    parser.add_argument("--members", type=int, default=16)
+    parser.add_argument("--runs", type=Path, default=Path("runs/patches"))
+    options = parser.parse_args()
+    figures = memory() if options.what == "memory" else skill(options)
+    text = json.dumps(figures, indent=1)
+    if options.what == "skill":
+        (options.runs / "bench.json").write_text(text)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
