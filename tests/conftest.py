@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
+import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +15,10 @@ import numpy as np
 import psutil
 import pytest
 import torch
+from tiny_corrdiff import trained_run
+from tiny_trainer import make_trainer
+
+from labkit.store.runs import RunFolder
 
 # Programs that a test starts meet a proxy that nobody serves, so that they cannot fetch anything either.
 CLOSED_PROXY = ("127.0.0.1", 9)
@@ -100,6 +106,34 @@ def real_data():
         return path
 
     return folder
+
+
+@pytest.fixture
+def ctrl_c_as_usual() -> Iterator[None]:
+    """Python's own handler, also where the tests were started in the background, with Ctrl-C ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture(scope="session")
+def uninterrupted(tmp_path_factory) -> RunFolder:
+    """The run of `tiny_trainer` that was never stopped, trained once for all tests."""
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    make_trainer(folder).run()
+    return RunFolder(folder)
+
+
+@pytest.fixture(scope="session")
+def trained() -> RunFolder:
+    """A tiny CorrDiff trained from beginning to end, once for all tests; none of them changes it."""
+    return RunFolder(trained_run())
+
+
+@pytest.fixture
+def copied(trained, tmp_path) -> RunFolder:
+    """A trained run to be tampered with."""
+    return RunFolder(shutil.copytree(trained.path, tmp_path / "run"))
 
 
 @pytest.fixture(scope="session")

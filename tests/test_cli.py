@@ -13,9 +13,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from test_corrdiff import assert_same_run
-from test_training import ctrl_c_as_usual  # noqa: F401
-from tiny_corrdiff import TINY, tiny_config, trained_run
+from tiny_corrdiff import TINY, assert_same_run, tiny_config, trained_run
 
 from labkit import __version__
 from labkit.cli import main, parse_positions
@@ -26,6 +24,7 @@ from labkit.store.checkpoints import load_checkpoint, load_header
 from labkit.store.runs import RunFolder
 from labkit.store.trees import open_tree
 
+pytestmark = pytest.mark.usefixtures("ctrl_c_as_usual")
 VERBS = ("train", "sample", "score", "data")
 DATA = ["data", "idealised", "start=2000-01-01", "end=2000-01-01T06", "shape=[16, 16]", "factor=4"]
 

@@ -3,7 +3,7 @@
 import threading
 
 import pytest
-from test_trees import corrdiff_file
+from tiny_trees import corrdiff_file
 
 from labkit.errors import DataError
 from labkit.store import registry as module

@@ -5,14 +5,20 @@ from __future__ import annotations
 import atexit
 import shutil
 import tempfile
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
+import dask.array as da
+import numpy as np
 import torch
 
 from labkit.data.statistics import Statistics, compute_statistics
 from labkit.recipes.corrdiff import CorrDiff, CorrDiffConfig, load_preset, open_part, train
+from labkit.recipes.corrdiff.drawing import draw_cases
 from labkit.recipes.corrdiff.regression import Channels
+from labkit.sampling import Schedule
+from labkit.store.checkpoints import load_checkpoint
 
 # 45 training samples, so that each stage sees more than two epochs.
 DATA = [
@@ -33,6 +39,8 @@ TINY = [
     "device=cpu",
     "precision=fp32",
 ]
+STAGES = ("regression", "diffusion")
+SCHEDULE = Schedule(solver="dpmpp_2m", num_steps=4, sigma_min=0.02, sigma_max=40.0)
 
 
 def tiny_config(*overrides: str) -> CorrDiffConfig:
@@ -68,3 +76,42 @@ def trained_run() -> Path:
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     train(tiny_config(), folder / "run", quiet=True)
     return folder / "run"
+
+
+def silent(unet):
+    """A network that says nothing: zeros whatever it is given."""
+    torch.nn.init.zeros_(unet.exit.weight)
+    torch.nn.init.zeros_(unet.exit.bias)
+    return unet
+
+
+def members(model, pairs, times=(0, 1), seeds=(3, 4)):
+    found = draw_cases(model, pairs, list(times), list(seeds), schedule=SCHEDULE, batch_size=4)
+    return np.stack([fields for _, _, fields in found])
+
+
+def with_values(array, values):
+    return array.copy(data=da.from_array(np.asarray(values, np.float32), chunks=(2, -1, -1, -1)))
+
+
+def masked(pairs, rng):
+    """The pairs with a third of the pixels unobserved, and nonsense in their place."""
+    seen = rng.random((len(pairs), *pairs.shape)) > 0.3
+    nonsense = np.where(seen[:, None], pairs.target.values, 1e6)
+    mask = pairs.target.isel(channel=0, drop=True).copy(data=da.from_array(seen, chunks=(2, -1, -1)))
+    return replace(pairs, target=with_values(pairs.target, nonsense), mask=mask), seen
+
+
+def assert_same_run(found, expected):
+    for name in ("statistics.json", "config.yaml"):
+        assert (found.path / name).read_bytes() == (expected.path / name).read_bytes()
+    names = [f"{stage}{part}" for stage in STAGES for part in ("", "-last", "-best")]
+    for name in names:
+        (have, head), (want, expected_head) = (load_checkpoint(run.checkpoint_path(name)) for run in (found, expected))
+        assert head == expected_head
+        assert have.keys() == want.keys() and all(torch.equal(have[key], want[key]) for key in want), name
+    assert timeless(found) == timeless(expected)
+
+
+def timeless(run):
+    return [{k: v for k, v in entry.items() if k != "samples_per_s"} for entry in run.metrics()]
