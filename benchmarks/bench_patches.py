@@ -5,21 +5,24 @@
 
 `skill` trains nano twice, for about `--minutes` each on two cores: on whole domains and on patches, of which it sees as
 many more as they are smaller, in batches as much larger. Runs that are finished are judged as they are.
-`memory` draws a member of a domain sixteen times the patch, and one batch of as many patches, in a process each.
+`memory` draws a member of a domain sixteen times the patch, and one batch of patches, in a process each.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import math
 import multiprocessing
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from labkit.data.statistics import compute_statistics
+from labkit.diffusion.patches import FULL_ENOUGH
 from labkit.recipes import corrdiff
 from labkit.recipes.corrdiff.drawing import draw_cases
 from labkit.recipes.corrdiff.regression import Channels
@@ -30,6 +33,7 @@ from labkit.verify.scores import score_tree
 from labkit.verify.seams import seams
 
 NANO_MINUTES = 9
+PATCH = 64  # cells a side, where memory is measured
 BATCH = 13  # patches at once: half of the 25 that cover a domain of sixteen
 COUNTED = ("samples", "warmup_samples", "ema_halflife_samples", "validate_every", "checkpoint_every", "log_every")
 
@@ -93,37 +97,56 @@ def seam_figures(tree, variable: str, starts, patch: tuple[int, int]) -> dict:
 
 
 def memory() -> dict:
-    """Peak memory (MB) above what was there before drawing, of one patch batch and of a domain of sixteen patches."""
+    """Memory (MB) that drawing takes, of one batch of patches and of a domain of sixteen, in a process each: what the
+    tensors hold at most at once, and by how much the process grows, which counts the allocator's leftovers too."""
     context = multiprocessing.get_context("spawn")
     figures = {}
-    for name, task in (("one batch", ((64, 64), False)), ("sixteen", ((256, 256), True))):
-        with context.Pool(1) as pool:
-            before, after = pool.apply(peak, task)
-        figures[name] = {"before_mb": round(before), "peak_mb": round(after), "drawing_mb": round(after - before)}
+    for name, side in (("one batch", PATCH), ("sixteen", 4 * PATCH)):
+        for measure in (resident, held):
+            with context.Pool(1) as pool:
+                figures.setdefault(name, {}).update(pool.apply(measure, (side,)))
     one, sixteen = figures["one batch"], figures["sixteen"]
-    figures["ratio_of_peaks"] = round(sixteen["peak_mb"] / one["peak_mb"], 3)
-    figures["ratio_of_drawing"] = round(sixteen["drawing_mb"] / one["drawing_mb"], 3)
+    figures["sixteen over one"] = {name: round(sixteen[name] / one[name], 3) for name in one}
     return figures
 
 
-def peak(shape: tuple[int, int], in_patches: bool) -> tuple[float, float]:
-    """Memory (MB) before and at most while members are drawn by an untrained nano, `BATCH` patches at once."""
-    overrides = [f"data.options={{shape: {list(shape)}}}"]
-    if in_patches:
-        overrides.append("patch={shape: [64, 64], overlap: 8, regression: patches}")
-    config = corrdiff.load_preset("nano", overrides)
+def resident(side: int) -> dict:
+    """The process's peak, and how far that is above what it held before drawing."""
+    model, draw = drawing(side)
+    before = peak_since_reset(model, reset=True)
+    draw()
+    peak = peak_since_reset(model)
+    return {"process_peak_mb": round(peak), "process_growth_mb": round(peak - before)}
+
+
+def held(side: int) -> dict:
+    """What the tensors on the CPU made while drawing hold at most at once, as the profiler counts it."""
+    _, draw = drawing(side)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profiler:
+        draw()
+    events = [event for event in profiler.profiler.kineto_results.events() if event.name() == "[memory]"]
+    live = itertools.accumulate(event.nbytes() for event in sorted(events, key=lambda event: event.start_ns()))
+    return {"tensors_peak_mb": round(max(live) / 2**20, 1)}
+
+
+def drawing(side: int) -> tuple[corrdiff.CorrDiff, Callable]:
+    """An untrained nano of patches, and what draws a domain of `side` by `side`, `BATCH` patches at once; where the
+    domain is a patch, as many members of it."""
+    torch.set_num_threads(1)
+    patch = f"patch={{shape: [{PATCH}, {PATCH}], overlap: 8, regression: patches}}"
+    config = corrdiff.load_preset("nano", [f"data.options={{shape: [{side}, {side}]}}", patch])
     pairs = corrdiff.open_part(config, "test").isel(slice(0, 2))
-    small = corrdiff.open_part(config, "test", shape=(64, 64)).isel(slice(0, 2))
+    small = corrdiff.open_part(config, "test", shape=(PATCH, PATCH)).isel(slice(0, 2))
     statistics = compute_statistics(small, max_samples=2)  # of a small domain, so that both start alike
     model = corrdiff.CorrDiff(config, Channels.of(pairs), statistics, shape=pairs.shape, factor=pairs.factor)
     for network in (model.regression, model.diffusion):
         network.eval().requires_grad_(False)
-    schedule, seeds = Schedule(solver="dpmpp_2m", num_steps=3), range(1 if in_patches else BATCH)
+    schedule, members = Schedule(solver="dpmpp_2m", num_steps=3), BATCH if side == PATCH else 1
+    # the sampler takes so few members at once that they fill three quarters of a batch: here as many as there are
+    size = BATCH if members == 1 else math.ceil(BATCH / FULL_ENOUGH)
     # making a large idealised field takes more memory than drawing it; it is made before, and not counted
     pairs = replace(pairs, input=pairs.input.compute(), target=pairs.target.compute())
-    before = peak_since_reset(model, reset=True)
-    list(draw_cases(model, pairs, [0], seeds, schedule=schedule, batch_size=BATCH))
-    return before, peak_since_reset(model)
+    return model, lambda: list(draw_cases(model, pairs, [0], range(members), schedule=schedule, batch_size=size))
 
 
 def peak_since_reset(model: corrdiff.CorrDiff, *, reset: bool = False) -> float:

@@ -105,9 +105,9 @@ def test_training_and_drawing_show_the_network_the_same_of_a_patch():
     trained = spy.seen.pop()[0][:, 4:]
     whole = batches.load(pairs, batch.index.tolist(), model.statistics)
     conditions = model.conditions(whole)
-    denoise = model.patched_denoiser(
-        conditions, model.mean(conditions), whole.input, torch.arange(6), batch_size=6 * len(model.patch_grid((16, 24)))
-    )
+    seen = torch.cat([conditions, model.mean(conditions)], dim=1)
+    patches = 6 * len(model.patch_grid((16, 24)))
+    denoise = model.patched_denoiser(seen, whole.input, torch.arange(6), batch_size=patches)
     denoise(torch.zeros(6, 4, 16, 24), 1.0)
     x, _, position = spy.seen.pop()
     at = {(k // len(model.patch_grid((16, 24))), *corner): x[k, 4:] for k, corner in enumerate(position.tolist())}

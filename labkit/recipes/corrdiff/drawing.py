@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -52,14 +53,13 @@ def draw_cases(
     size = batch_size or default_batch(model, pairs.shape)
 
     def bind(cases: list[int]):
-        conditions, means = (torch.cat(parts) for parts in zip(*(prepared(t)[:2] for t in cases), strict=True))
-        return model.denoiser(conditions, means)
+        return model.denoiser(torch.cat([prepared(t).seen for t in cases]))
 
     def bind_patches(cases: list[int]):
         different = sorted(set(cases))
-        parts = (torch.cat(part) for part in zip(*map(prepared, different), strict=True))
+        seen, coarse = (_joined(part) for part in zip(*map(prepared, different), strict=True))
         case = torch.tensor([different.index(t) for t in cases])
-        return model.patched_denoiser(*parts, case, batch_size=size)
+        return model.patched_denoiser(seen, coarse, case, batch_size=size)
 
     in_patches = model.config.patch is not None
     fields = draw(
@@ -73,15 +73,31 @@ def draw_cases(
         cancel=cancel,
     )
     for request, residual in fields:
-        mean = prepared(request.case)[1][0].cpu()
+        mean = prepared(request.case).mean(model)
         yield request.case, request.member, model.physical(model.add(mean, residual.float()))
 
 
-def _prepare(model, pairs: Pairs, index: int):
-    """Conditions and the regression's mean of one case, (1, C, y, x) each, and its coarse input (1, C, y_in, x_in)."""
+class _Prepared(NamedTuple):
+    """One case: what the denoiser sees of it (1, conditions + mean, y, x), and its coarse input (1, C, y_in, x_in)."""
+
+    seen: torch.Tensor
+    coarse: torch.Tensor
+
+    def mean(self, model) -> torch.Tensor:
+        """The regression's mean (C, y, x), normalised units, on the CPU."""
+        return self.seen[0, -len(model.channels.target) :].cpu()
+
+
+def _prepare(model, pairs: Pairs, index: int) -> _Prepared:
     batch = load(pairs, [index], model.statistics)
     conditions = model.conditions(batch)
-    return conditions, model.mean(conditions), batch.input.to(model.hardware.device)
+    seen = torch.cat([conditions, model.mean(conditions)], dim=1)
+    return _Prepared(seen, batch.input.to(model.hardware.device))
+
+
+def _joined(parts: Sequence[torch.Tensor]) -> torch.Tensor:
+    """The parts in one, without a copy of a whole domain where there is only one."""
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts))
 
 
 def _repeats_before(stamps: np.ndarray, index: int) -> int:
@@ -209,8 +225,8 @@ def _inputs_on_grid(pairs: Pairs, times: list[int]) -> xr.DataArray:
 
 def _write_regression(model, pairs: Pairs, times: list[int], writer: TreeWriter) -> None:
     for time_index, _ in writer.missing("regression"):
-        mean = _prepare(model, pairs, times[time_index])[1]
-        writer.write_regression(time_index, model.physical(mean[0].cpu()))
+        mean = _prepare(model, pairs, times[time_index]).mean(model)
+        writer.write_regression(time_index, model.physical(mean))
 
 
 def _write_oracle(pairs: Pairs, times: list[int], seeds, writer: TreeWriter, cancel: Cancel | None) -> None:

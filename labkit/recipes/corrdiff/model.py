@@ -154,9 +154,9 @@ class CorrDiff:
         grid, size = self.patch_grid(conditions.shape[-2:]), default_batch(self, patch)
         return fuse(evaluate, grid, conditions, channels=len(self.channels.target), batch_size=size)
 
-    def denoiser(self, conditions: Tensor, mean: Tensor, position: Tensor | None = None):
-        """`denoise(x, sigma)` for residuals in units of `residual_std`, given the conditions and the mean."""
-        seen = torch.cat([conditions, mean], dim=1)
+    def denoiser(self, *given: Tensor, position: Tensor | None = None):
+        """`denoise(x, sigma)` for residuals in units of `residual_std`, given conditions and mean, side by side."""
+        seen = torch.cat(given, dim=1) if len(given) > 1 else given[0]
 
         def denoise(x: Tensor, sigma: Tensor) -> Tensor:
             with self.hardware.autocast():
@@ -171,14 +171,13 @@ class CorrDiff:
         with torch.autocast(coarse.device.type, enabled=False):
             return functional.interpolate(coarse, self.config.patch.shape, mode="bilinear", antialias=True)
 
-    def patched_denoiser(
-        self, conditions: Tensor, mean: Tensor, coarse: Tensor, case: Tensor, *, batch_size: int
-    ) -> Denoise:
+    def patched_denoiser(self, seen: Tensor, coarse: Tensor, case: Tensor, *, batch_size: int) -> Denoise:
         """`denoise(x, sigma)` of whole domains in patches, at most `batch_size` at once.
 
-        conditions, mean and coarse input are those of U cases; case (B,) says which one each entry of `x` is of.
+        seen (conditions and mean) and coarse input are those of U cases; case (B,) says which one each entry of `x` is
+        of.
         """
-        seen, context, patch = torch.cat([conditions, mean], dim=1), self.context(coarse), self.config.patch.shape
+        context, patch = self.context(coarse), self.config.patch.shape
         case = case.to(seen.device)
 
         def denoise(x: Tensor, sigma: Tensor, entry: Tensor, corner: Tensor) -> Tensor:
@@ -186,7 +185,7 @@ class CorrDiff:
             with self.hardware.autocast():
                 return self.diffusion.denoise(x, sigma, told, position=corner)
 
-        return patched(denoise, self.patch_grid(conditions.shape[-2:]), batch_size=batch_size)
+        return patched(denoise, self.patch_grid(seen.shape[-2:]), batch_size=batch_size)
 
     def add(self, mean: Tensor, residual: Tensor) -> Tensor:
         """Mean plus residual, both on the CPU: members (B, C, y, x) in normalised units."""
