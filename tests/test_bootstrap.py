@@ -6,7 +6,7 @@ import xarray as xr
 from scipy.signal import lfilter
 
 from labkit.errors import DataError
-from labkit.verify.bootstrap import block_counts, interval, paired_difference, resampled_means
+from labkit.verify.bootstrap import block_counts, interval, length_interval, paired_difference, resampled_means
 
 
 def series(values, dim="time"):
@@ -88,3 +88,9 @@ def test_unlike_times_and_long_blocks_are_refused():
         paired_difference(a, a[1:], seed=0)
     with pytest.raises(DataError, match="bootstrap block: found 6 of 5"):
         block_counts(5, block=6, seed=0)
+
+
+def test_an_interval_beyond_all_draws_is_not_known():
+    draws = xr.DataArray([1.0, 2, 3, np.nan, np.nan, 4, 5, 6, 7, 8], dims="draw")
+    low, high = length_interval(draws, level=0.8)
+    assert low == 2 and np.isnan(high)

@@ -10,7 +10,6 @@ from labkit.cli import main
 from labkit.errors import DataError
 from labkit.plots.scales import (
     correlation_data,
-    length_interval,
     reach_data,
     scale_fields,
     scale_tables,
@@ -58,12 +57,6 @@ def test_lengths_have_intervals_that_hold_them(tree):
     low, high = found.bounds["e_folding"]
     assert low <= length <= high
     assert found.rose["truth"].sizes == {"angle": 12}
-
-
-def test_an_interval_beyond_all_draws_is_not_known():
-    draws = xr.DataArray([1.0, 2, 3, np.nan, np.nan, 4, 5, 6, 7, 8], dims="draw")
-    low, high = length_interval(draws, level=0.8)
-    assert low == 2 and np.isnan(high)
 
 
 def test_reach_in_both_directions(tree):

@@ -14,7 +14,7 @@ from labkit.errors import DataError
 from labkit.plots import selection
 from labkit.plots.colours import SOURCE_COLOURS, SOURCE_LABELS
 from labkit.verify.autocorrelation import autocorrelation, autocorrelation_draws, decorrelation_lengths
-from labkit.verify.bootstrap import DRAW, interval, resampled_means
+from labkit.verify.bootstrap import interval, length_interval, resampled_means
 from labkit.verify.spectra import effective_resolution, power_spectrum
 
 TOLERANCE = 0.2  # of the variance at a wavelength that may be lacking or too much where it still counts as resolved
@@ -189,14 +189,6 @@ def scale_tables(
             curves[variable, source] = mean.to_series()
     table = pd.DataFrame(lines).T.rename_axis("variable")
     return table, pd.concat(curves, names=["variable", "source"]).rename("psd").to_frame()
-
-
-def length_interval(draws: xr.DataArray, *, level: float = 0.95) -> xr.DataArray:
-    """Interval of a length over its draws, of which those that never reach it count as longer than any: NaN where a
-    bound lies among them."""
-    tails = [(1 - level) / 2, (1 + level) / 2]
-    bounds = draws.fillna(np.inf).quantile(tails, dim=DRAW, method="nearest")
-    return bounds.where(np.isfinite(bounds))
 
 
 def spacing_of(tree: xr.DataTree) -> tuple[float, float]:

@@ -58,6 +58,14 @@ def interval(draws: xr.DataArray, *, level: float = 0.95) -> xr.DataArray:
     return bounds.assign_coords(bound=["low", "high"])
 
 
+def length_interval(draws: xr.DataArray, *, level: float = 0.95) -> xr.DataArray:
+    """Interval of a length over its draws, of which those that never reach it count as longer than any: NaN where a
+    bound lies among them."""
+    tails = [(1 - level) / 2, (1 + level) / 2]
+    bounds = draws.fillna(np.inf).quantile(tails, dim=DRAW, method="nearest")
+    return bounds.where(np.isfinite(bounds))
+
+
 def paired_difference(
     first: xr.DataArray,
     second: xr.DataArray,
