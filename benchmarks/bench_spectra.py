@@ -1,8 +1,8 @@
 """Measure spectra and autocorrelations: fields per second beside NumPy and xrft, memory of a set too large for it.
 
-    python benchmarks/bench_spectra.py [--members 192] [--times 24] [--size 448] [--skip-large]
+    python benchmarks/bench_spectra.py [--members 192] [--times 24] [--size 448] [--skip-large] [--cluster]
 
-First a set that fits (one thread each; xrft's rows need xrft and numpy_groupies), then the large one, made lazily field
+First a set that fits (one thread each; xrft's rows need labkit[test,peers]), then the large one, made lazily field
 by field and worked through by dask's threads: 192 members x 24 times x 4 variables at 448 x 448 are 15 GB. Prints JSON.
 """
 
@@ -21,6 +21,7 @@ import dask.array as da
 import numpy as np
 import psutil
 import xarray as xr
+from distributed import Client, LocalCluster
 
 from labkit.verify.autocorrelation import autocorrelation
 from labkit.verify.spectra import mean_spectrum
@@ -106,23 +107,41 @@ def large_set(members: int, times: int, size: int) -> xr.DataArray:
     return xr.DataArray(values, dims=DIMS)
 
 
-def measure_large(members: int, times: int, size: int) -> dict[str, dict]:
-    """Seconds and the process's peak memory after each step; in rising order, as a peak never falls."""
-    fields, found = large_set(members, times, size), {}
+def large_steps(fields: xr.DataArray) -> dict[str, Callable[[], xr.DataArray]]:
+    """What is asked of the large set, lazily, the lightest first."""
     spacing = {"spacing_km": (DX_KM, DX_KM), "over": OVER}
-    steps = {
+    return {
         "spectrum along x": lambda: mean_spectrum(fields, over=(*OVER, "y"), dim="x", dx_km=DX_KM),
         "spectrum radial": lambda: mean_spectrum(fields, over=OVER, dim="radial", dx_km=DX_KM),
         "autocorrelation along x": lambda: autocorrelation(fields, direction="x", **spacing),
         "autocorrelation radial": lambda: autocorrelation(fields, direction="radial", **spacing),
     }
-    for name, step in steps.items():
+
+
+def measure_large(fields: xr.DataArray, scheduler, peak_gib: Callable[[], float]) -> tuple[dict, dict]:
+    """Seconds and peak memory after each step, in rising order as a peak never falls; and what came of the steps."""
+    found, results = {}, {}
+    for name, step in large_steps(fields).items():
         begin = time.perf_counter()
-        step().compute(scheduler="threads")
-        seconds, peak = time.perf_counter() - begin, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-        found[name] = {"seconds": round(seconds, 1), "peak_gib": round(peak, 2)}
-        found[name]["fields_per_second"] = round(members * times * 4 / seconds, 1)
+        results[name] = step().compute(scheduler=scheduler)
+        seconds = time.perf_counter() - begin
+        found[name] = {"seconds": round(seconds, 1), "peak_gib": round(peak_gib(), 2)}
+        found[name]["fields_per_second"] = round(fields[..., 0, 0].size / seconds, 1)
         print(json.dumps({name: found[name]}), flush=True)
+    return found, results
+
+
+def peak_gib() -> float:
+    """The most memory that this process ever held."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def measure_cluster(fields: xr.DataArray, expected: dict[str, xr.DataArray]) -> dict[str, dict]:
+    """The same on two workers of a cluster, whose memory is added up, and how far the result is from the threads'."""
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster) as client:
+        found, results = measure_large(fields, client, lambda: sum(client.run(peak_gib).values()))
+    for name, result in results.items():
+        found[name]["largest_difference"] = float(abs(result / expected[name] - 1).max())
     return found
 
 
@@ -134,6 +153,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=448)
     parser.add_argument("--count", type=int, default=48, help="fields of the set that fits")
     parser.add_argument("--skip-large", action="store_true")
+    parser.add_argument("--cluster", action="store_true", help="the large set also on two workers of dask.distributed")
     parser.add_argument("--out", type=Path, help="also write the JSON here")
     args = parser.parse_args()
     gib = args.members * args.times * 4 * args.size**2 * 4 / 2**30
@@ -142,7 +162,11 @@ def main() -> None:
         report["fields_per_second"] = rates(args.size, args.count)
     print(json.dumps(report, indent=2), flush=True)
     if not args.skip_large:
-        report["large"] = measure_large(args.members, args.times, args.size)
+        fields = large_set(args.members, args.times, args.size)
+        report["large"], results = measure_large(fields, "threads", peak_gib)
+        if args.cluster:
+            report["cluster"] = measure_cluster(fields, results)
+            print(json.dumps({"cluster": report["cluster"]}, indent=2), flush=True)
     if args.out:
         args.out.write_text(json.dumps(report, indent=2) + "\n")
 

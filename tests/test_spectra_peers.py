@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pytest
 import xarray as xr
+import xrft
 
 from labkit.verify.autocorrelation import autocorrelation
 from labkit.verify.spectra import power_spectrum
@@ -20,7 +21,7 @@ def field_of(rng, shape, dx=2.0, dy=2.0):
 @pytest.mark.parametrize("n", [64, 63])
 def test_radial_spectrum_is_that_of_pysteps(rng, n):
     """RAPSD is the mean over the waves of a ring, ours their sum over its width: they differ by how many waves."""
-    rapsd = pytest.importorskip("pysteps.utils.spectral", reason="pysteps is not installed").rapsd
+    rapsd = pytest.importorskip("pysteps.utils.spectral", reason="needs labkit[peers]: pysteps, which compiles C").rapsd
     field = field_of(rng, (n, n))
     centred = (field - field.mean()).values
     peer, frequency = rapsd(centred, fft_method=np.fft, return_freq=True, d=2.0)
@@ -36,7 +37,6 @@ def test_radial_spectrum_is_that_of_pysteps(rng, n):
 @pytest.mark.parametrize("window", [None, "hann"])
 @pytest.mark.parametrize("n", [64, 63])
 def test_line_spectrum_is_that_of_xrft(rng, window, n):
-    xrft = pytest.importorskip("xrft", reason="xrft is not installed")
     field = field_of(rng, (20, n))
     options = {"dim": ["x"], "real_dim": "x", "detrend": "constant"}
     if window:
