@@ -1,10 +1,16 @@
-"""Pictures of calibration (matplotlib): rank histogram, spread and skill, CRPS by ensemble size, spectra."""
+"""Pictures of calibration (matplotlib): rank histogram, spread and skill, CRPS by ensemble size, spectra.
+
+Each further diagnostic has a module of its own: `reliability`, `neighbourhoods`, `distributions`, `strata` and
+`score_maps`. In all of them `<name>_data` works out what is drawn, by source, `<name>_table` lists it and
+`<name>_figure` draws it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -14,23 +20,37 @@ from labkit.plots import selection
 from labkit.plots.colours import SOURCE_COLOURS, SOURCE_LABELS
 from labkit.variables import Variable
 from labkit.verify.calibration import rank_histogram
+from labkit.verify.roles import flatness, pit_tables
 from labkit.verify.scores import crps_by_size
 from labkit.verify.spread_skill import binned_spread_skill
 
 ENSEMBLES = ("prediction", "oracle")
+MIN_TIMES = 4  # of fewer a bootstrap over times says nothing
+
+
+def judged(
+    tree: xr.DataTree, variable: str, sources: Sequence[str] = ENSEMBLES, *, times: Sequence[int] | None = None
+) -> tuple[xr.DataArray, dict[str, xr.DataArray]]:
+    """Truth (time, y, x) and, of the sources named, those that the tree has, in memory. times: positions, or all."""
+    chosen = slice(None) if times is None else list(times)
+    has = selection.available(tree, variable)
+    fields = {s: selection.field(tree, s, variable).isel(time=chosen).load() for s in ("truth", *sources) if s in has}
+    return fields.pop("truth"), fields
 
 
 def calibration_data(
     tree: xr.DataTree, variable: str, *, times=None, seed: int = 0
 ) -> dict[str, dict[str, xr.Dataset]]:
     """Everything that the calibration of a variable is drawn from, by source ("prediction", and "oracle" if known):
-    "ranks" counts, "spread_skill" bins, "crps" by ensemble size (fair). times: positions; all by default."""
-    times = slice(None) if times is None else list(times)
-    truth = selection.field(tree, "truth", variable).isel(time=times).load()
+    "ranks" counts and their "flat" band, "spread_skill" bins, "crps" by ensemble size (fair). times: positions; all by
+    default. A lone member has ranks only."""
+    truth, ensembles = judged(tree, variable, times=times)
     found = {}
-    for source in (s for s in ENSEMBLES if s in selection.available(tree, variable)):
-        members = selection.field(tree, source, variable).isel(time=times).load()
-        found[source] = {"ranks": rank_histogram(members, truth, seed=seed)}
+    for source, members in ensembles.items():
+        found[source] = {
+            "ranks": rank_histogram(members, truth, seed=seed),
+            "flat": flatness(pit_tables(members, truth, seed=seed), seed=seed),
+        }
         if members.sizes["ensemble"] > 1:
             found[source]["spread_skill"] = binned_spread_skill(members, truth)
             found[source]["crps"] = crps_by_size(members, truth, seed=seed, repeats=4)
@@ -43,7 +63,7 @@ def calibration_figure(tree: xr.DataTree, variable: str, *, times=None, seed: in
     data = calibration_data(tree, variable, times=times, seed=seed)
     figure = Figure(figsize=(12, 3.8), layout="constrained")
     ranks, spread, size = figure.subplots(1, 3)
-    rank_histogram_axes(ranks, {s: d["ranks"] for s, d in data.items()})
+    rank_histogram_axes(ranks, {s: d["ranks"] for s, d in data.items()}, data["prediction"]["flat"])
     spread_skill_axes(spread, {s: d["spread_skill"] for s, d in data.items() if "spread_skill" in d}, known)
     crps_by_size_axes(size, {s: d["crps"] for s, d in data.items() if "crps" in d}, known)
     figure.suptitle(known.long_name, x=0.02, ha="left", fontsize=11)
@@ -55,8 +75,28 @@ def flat_band(cells: float, ranks: int, share: float = 0.9) -> tuple[float, floa
     return tuple(float(v) / max(cells, 1) for v in binom.interval(share, int(cells), 1 / ranks))
 
 
-def rank_histogram_axes(axis: Axes, counts: Mapping[str, xr.DataArray]) -> None:
-    """Relative frequency of the truth's rank, 1 where flat: bars for the model, a line for the oracle."""
+def calibration_table(data: Mapping[str, Mapping[str, xr.Dataset]]) -> pd.DataFrame:
+    """`calibration_data` as lines of source, diagnostic, x and y: rank and count, spread and RMSE, members and CRPS."""
+    lines = []
+    for source, found in data.items():
+        curves = {"ranks": (found["ranks"]["rank"], found["ranks"])}
+        if "crps" in found:
+            curves["spread_skill"] = (found["spread_skill"].spread, found["spread_skill"].rmse)
+            curves["crps"] = (found["crps"]["size"], found["crps"])
+        for name, (x, y) in curves.items():
+            lines.append(pd.DataFrame({"source": source, "diagnostic": name, "x": x.values, "y": y.values}))
+    return pd.concat(lines, ignore_index=True)
+
+
+def rank_histogram_axes(axis: Axes, counts: Mapping[str, xr.DataArray], flat: xr.Dataset | None = None) -> None:
+    """Relative frequency of the truth's rank, 1 where flat: bars for the model, a line for the oracle.
+
+    flat: `roles.flatness` of the model, drawn as the band that a member in the role of the truth keeps to.
+    """
+    if flat is not None:
+        edges = np.arange(flat.sizes["bin"] + 1) - 0.5
+        look = {"color": "#6b7684", "alpha": 0.45, "lw": 0, "zorder": 2.5, "label": "chance, if calibrated"}
+        axis.stairs(flat.high, edges, baseline=flat.low.values, fill=True, **look)
     for source, values in counts.items():
         relative = values / values.sum("rank") * values.sizes["rank"]
         style = {"color": SOURCE_COLOURS[source], "label": SOURCE_LABELS[source]}
@@ -66,7 +106,8 @@ def rank_histogram_axes(axis: Axes, counts: Mapping[str, xr.DataArray]) -> None:
             axis.step(values["rank"], relative, where="mid", lw=2, **style)
     axis.axhline(1, color="#666666", ls="--", lw=1)
     axis.set(xlabel="rank of the truth among the members", ylabel="frequency, 1 where flat")
-    axis.legend(frameon=False, fontsize=8)
+    axis.set_ylim(0, 1.2 * axis.get_ylim()[1])  # room for the names
+    axis.legend(frameon=False, fontsize=8, loc="upper center", ncols=3)
 
 
 def spread_skill_axes(axis: Axes, bins: Mapping[str, xr.Dataset], known: Variable) -> None:

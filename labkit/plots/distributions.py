@@ -1,0 +1,137 @@
+"""Are values as frequent as they should be? PIT, share above each value, quantile against quantile (matplotlib)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from labkit.plots import selection
+from labkit.plots.calibration import MIN_TIMES, judged
+from labkit.plots.colours import SOURCE_COLOURS, SOURCE_LABELS
+from labkit.variables import Variable
+from labkit.verify.distributions import exceedance_tails, quantile_tails
+from labkit.verify.roles import flatness, pit_tables
+
+UPPER = (0.5, 0.75, 0.9, 0.99, 0.999, 0.9999)
+LOWER = (0.0001, 0.001, 0.01, 0.1, 0.25)
+STEPS = 25
+AT_ONCE = 100_000_000  # comparisons, each a byte or a few
+TAIL = {"lw": 1.2, "capsize": 2.5}
+
+
+@dataclass(frozen=True)
+class Distributions:
+    """By source: `pit`, as of `roles.flatness` in ten bins; `quantiles` by level and `shares` by threshold, as of
+    `distributions.tails`. With few times the truth's own bounds are NaN, with one member the members'."""
+
+    pit: dict[str, xr.Dataset]
+    quantiles: dict[str, xr.Dataset]
+    shares: dict[str, xr.Dataset]
+
+
+def distribution_data(
+    tree: xr.DataTree, variable: str, *, times: Sequence[int] | None = None, seed: int = 0
+) -> Distributions:
+    """Of the ensembles ("prediction", and "oracle" if known). Levels with less than a cell beyond them are left out."""
+    truth, ensembles = judged(tree, variable, times=times)
+    known = selection.variable_of(tree, variable)
+    levels = levels_of(int(truth.count()), lower=not known.non_negative)
+    steps = np.linspace(float(truth.quantile(0.5)), float(max(f.max() for f in (truth, *ensembles.values()))), STEPS)
+    pit, quantiles, shares = {}, {}, {}
+    for source, members in ensembles.items():
+        pit[source] = flatness(pit_tables(members, truth, seed=seed, bins=10), seed=seed)
+        quantiles[source] = _honest(quantile_tails(members, truth, levels=levels, seed=seed), truth, members)
+        # A few thresholds at a time, so that memory does not grow with their number.
+        groups = np.array_split(steps[:-1], np.clip(members.size * STEPS // AT_ONCE, 1, STEPS - 1))
+        each = [exceedance_tails(members, truth, thresholds=list(group), seed=seed) for group in groups]
+        shares[source] = _honest(xr.concat(each, "threshold"), truth, members)
+    return Distributions(pit, quantiles, shares)
+
+
+def levels_of(cells: int, *, lower: bool) -> list[float]:
+    """Quantile levels with a cell or more beyond them."""
+    levels = [*(LOWER if lower else LOWER[-1:]), *UPPER]
+    return [level for level in levels if cells * min(level, 1 - level) >= 1 - 1e-9]
+
+
+def distribution_table(data: Distributions) -> pd.DataFrame:
+    """One line for each source and level: the truth's and the members' quantiles with their bounds, and p."""
+    tables = {source: one.to_dataframe().reset_index() for source, one in data.quantiles.items()}
+    return pd.concat(tables, names=["source"]).reset_index("source").reset_index(drop=True)
+
+
+def distributions_figure(
+    tree: xr.DataTree, variable: str, *, times: Sequence[int] | None = None, seed: int = 0
+) -> Figure:
+    """PIT, share of cells above each value, and members' quantiles against the truth's."""
+    known = selection.variable_of(tree, variable)
+    data = distribution_data(tree, variable, times=times, seed=seed)
+    figure = Figure(figsize=(12.5, 4.2), layout="constrained")
+    left, middle, right = figure.subplots(1, 3)
+    pit_axes(left, data.pit)
+    shares_axes(middle, data.shares, known)
+    quantiles_axes(right, data.quantiles, known)
+    figure.suptitle(known.long_name, x=0.02, ha="left", fontsize=11)
+    return figure
+
+
+def pit_axes(axis: Axes, pit: Mapping[str, xr.Dataset]) -> None:
+    """Histogram of the PIT, 1 where flat, with the band that a member in the role of the truth keeps to."""
+    own = pit["prediction"]
+    edges = np.append(own.left, 1.0)
+    axis.stairs(own.frequency, edges, fill=True, color=SOURCE_COLOURS["prediction"], alpha=0.6, label="Model")
+    look = {"color": "#6b7684", "alpha": 0.45, "lw": 0, "label": "chance, if calibrated"}
+    axis.stairs(own.high, edges, baseline=own.low.values, fill=True, **look)
+    if "oracle" in pit:
+        axis.stairs(pit["oracle"].frequency, edges, color=SOURCE_COLOURS["oracle"], lw=2, label="Oracle")
+    axis.axhline(1, color="#666666", ls="--", lw=1)
+    axis.set(xlabel="PIT: probability given to values below the truth", ylabel="frequency, 1 where flat")
+    axis.set_ylim(0, 1.2 * axis.get_ylim()[1])
+    axis.legend(frameon=False, fontsize=8, loc="upper center", ncols=3)
+
+
+def shares_axes(axis: Axes, shares: Mapping[str, xr.Dataset], known: Variable) -> None:
+    """Share of cells above each value, on a logarithmic scale: what the members hold by chance is the band."""
+    for source, one in shares.items():
+        style = {"color": SOURCE_COLOURS[source]}
+        axis.fill_between(one.threshold, one.member_low, one.member_high, alpha=0.25, lw=0, **style)
+        axis.plot(one.threshold, one.pooled, lw=1.5, label=SOURCE_LABELS[source], **style)
+    truth = next(iter(shares.values()))
+    axis.plot(truth.threshold, truth.truth, "o-", ms=3, color=SOURCE_COLOURS["truth"], label="Truth")
+    axis.set(yscale="log", xlabel=known.label, ylabel="share of cells and times above")
+    axis.legend(frameon=False, fontsize=8)
+
+
+def quantiles_axes(axis: Axes, quantiles: Mapping[str, xr.Dataset], known: Variable) -> None:
+    """Members' quantiles less the truth's, by level, in the variable's unit: bars hold what one member of the same
+    size may differ by chance."""
+    for k, (source, one) in enumerate(quantiles.items()):
+        centre = one.pooled - one.truth
+        spread = [one.pooled - one.member_low, one.member_high - one.pooled]
+        places = np.arange(one.sizes["level"]) + 0.16 * (2 * k - 1) * (len(quantiles) > 1)
+        look = {"color": SOURCE_COLOURS[source], "label": SOURCE_LABELS[source], **TAIL}
+        axis.errorbar(places, centre, yerr=np.maximum(spread, 0), fmt="o", ms=5, **look)
+    axis.axhline(0, color=SOURCE_COLOURS["truth"], lw=1.2, label="Truth")
+    axis.set_xticks(range(one.sizes["level"]), level_names(one), rotation=45, ha="right", fontsize=8)
+    axis.set(xlabel="quantile (and its value in the truth)", ylabel=f"less the truth's [{known.units}]")
+    axis.legend(frameon=False, fontsize=8)
+
+
+def level_names(one: xr.Dataset) -> list[str]:
+    """`99.9 %: 42.1` for each level, the second number the truth's quantile."""
+    return [f"{100 * float(level):g} %: {float(value):.3g}" for level, value in zip(one.level, one.truth, strict=True)]
+
+
+def _honest(found: xr.Dataset, truth: xr.DataArray, members: xr.DataArray) -> xr.Dataset:
+    """Bounds that cannot be known made NaN."""
+    if truth.sizes["time"] < MIN_TIMES:
+        found = found.assign(low=found.low * np.nan, high=found.high * np.nan)
+    if members.sizes["ensemble"] < 2:
+        found = found.assign({name: found[name] * np.nan for name in ("member_low", "member_high", "p")})
+    return found
