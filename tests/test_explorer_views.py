@@ -251,14 +251,14 @@ def test_the_distribution_counts_every_member_and_the_fan_is_of_percentiles(expl
 def test_calibration_shows_the_scores_of_labkit(explorer, library):
     explorer.state.tab = "calibration"
     view = explorer.views["calibration"]
-    heights = np.asarray(view.ranks.bars.data["top"])
+    heights = np.asarray(view.picture.ranks.bars.data["top"])
     assert heights.mean() == pytest.approx(1) and len(heights) == 6
     line = view.result.row("prediction", "t2m")
     run = library.run("sample")
     error = run.tree["prediction"]["t2m"].mean("ensemble") - run.tree["truth"]["t2m"]
     assert line.rmse == pytest.approx(float(np.sqrt((error**2).mean())), rel=1e-5)
     assert f"spread / skill is {line.spread_skill:.2f}" in explorer.headline.object
-    assert "wind speed" in view.table.object and "achieved skill" in view.table.object
+    assert "wind speed" in view.picture.table.object and "achieved skill" in view.picture.table.object
     explorer.state.scope = "case"
     assert view.result.times == (2,)
     explorer.state.time = 4

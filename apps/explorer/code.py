@@ -9,7 +9,7 @@ from pathlib import Path
 import xarray as xr
 from matplotlib.figure import Figure
 
-from apps.explorer.calibration_view import times_of
+from apps.explorer.calibration_jobs import asked_of, function_of, module_of
 from apps.explorer.products import options_of
 from apps.explorer.runs import Run
 from apps.explorer.state import ExplorerState
@@ -19,13 +19,13 @@ FIGURES = {
     "members": "stamps_figure",
     "probability": "probability_figure",
     "point": "point_figure",
-    "calibration": "calibration_figure",
 }
-MODULES = {"calibration": "labkit.plots.calibration", "products": "labkit.plots.products"}
 
 
 def call_of(run: Run, state: ExplorerState) -> tuple[str, dict]:
     """Name and keyword arguments of the `labkit.plots` function that draws the tab; tabs without one give the maps."""
+    if state.tab == "calibration":
+        return function_of(state.diagnostic, "figure"), asked_of(run, state).arguments
     tab = state.tab if state.tab in FIGURES or state.tab == "products" else "maps"
     limits = None
     if state.scale == "standard":
@@ -37,7 +37,6 @@ def call_of(run: Run, state: ExplorerState) -> tuple[str, dict]:
         "members": {"time": state.time, "source": state.stamps},
         "probability": {"time": state.time, "threshold": state.threshold, "percentile": state.percentile},
         "point": {"time": state.time, "point": state.point, "box": state.box, "statistic": state.box_statistic},
-        "calibration": {"times": list(times_of(run, state.scope, state.time))},
         "products": {"time": state.time} | options_of(state),
     }[tab]
     values = ("maps", "members", "probability", "products")
@@ -50,7 +49,7 @@ def call_of(run: Run, state: ExplorerState) -> tuple[str, dict]:
 def code_of(run: Run, state: ExplorerState, path: Path) -> str:
     """A program that opens the run and draws what is on the screen."""
     name, options = call_of(run, state)
-    module = MODULES.get(state.tab, "labkit.plots")
+    module = _module(state)
     lines = [f"    {key}={value!r}," for key, value in options.items()]
     return "\n".join(
         [
@@ -73,7 +72,7 @@ def figure_of(run: Run, state: ExplorerState) -> Figure:
     """The same figure, drawn here."""
     name, options = call_of(run, state)
     # Imported when it is drawn: compiling the scores takes seconds.
-    function = getattr(import_module(MODULES.get(state.tab, "labkit.plots")), name)
+    function = getattr(import_module(_module(state)), name)
     return function(run.tree, state.variable, **options)
 
 
@@ -103,3 +102,10 @@ def case_dataset(run: Run, state: ExplorerState) -> xr.DataTree:
         dataset = tree[name].to_dataset(inherit=False)
         nodes[f"/{name}"] = dataset.isel(time=[state.time]) if "time" in dataset.dims else dataset
     return xr.DataTree.from_dict(nodes)
+
+
+def _module(state: ExplorerState) -> str:
+    """Where `call_of`'s function is."""
+    if state.tab == "calibration":
+        return module_of(state.diagnostic)
+    return "labkit.plots.products" if state.tab == "products" else "labkit.plots"

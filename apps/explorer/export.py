@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from apps.explorer.calibration_jobs import asked_of, table_of
 from apps.explorer.code import case_dataset, figure_of
 from apps.explorer.runs import Run
 from apps.explorer.state import ExplorerState
@@ -40,15 +41,15 @@ def place_table(run: Run, state: ExplorerState) -> pd.DataFrame:
 
 
 def csv(run: Run, state: ExplorerState) -> StringIO:
-    """`place_table` as text, with a first line that says what and where."""
+    """`place_table` as text, with a first line that says what and where; of the calibration, its own numbers."""
     variable = run.describe(state.variable)
+    if state.tab == "calibration":
+        asked = asked_of(run, state)
+        what = f"# {asked.diagnostic} of {variable.name} [{variable.units}], {len(asked.times)} times"
+        return _text(what, table_of(run, asked))
     x, y = (f"{v:g}" for v in state.point)
     where = f"x {x} km, y {y} km" if state.box is None else f"{state.box_statistic} over box {state.box} km"
-    buffer = StringIO()
-    buffer.write(f"# {variable.name} [{variable.units}] at {where}\n")
-    place_table(run, state).to_csv(buffer, index=False)
-    buffer.seek(0)
-    return buffer
+    return _text(f"# {variable.name} [{variable.units}] at {where}", place_table(run, state))
 
 
 def netcdf(run: Run, state: ExplorerState) -> BytesIO:
@@ -67,3 +68,11 @@ def file_name(run: Run, state: ExplorerState, ending: str) -> str:
     """`run-variable-t3.png`, from the run's id and the variable's letters and digits only."""
     safe = "".join(c if c.isalnum() or c in "-_" else "-" for c in f"{run.id}-{state.variable}-t{state.time}")
     return f"{safe[:80]}.{ending}"
+
+
+def _text(first: str, table: pd.DataFrame) -> StringIO:
+    buffer = StringIO()
+    buffer.write(first + "\n")
+    table.to_csv(buffer, index=False)
+    buffer.seek(0)
+    return buffer

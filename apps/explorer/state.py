@@ -9,6 +9,8 @@ from param.parameterized import batch_call_watchers
 
 TABS = ("maps", "members", "probability", "products", "point", "calibration", "draw", "about")
 PRODUCTS = ("paintball", "spaghetti", "matched", "neighbourhood", "envelope", "extremes", "clusters")
+DIAGNOSTICS = ("ranks", "reliability", "neighbourhoods", "distributions", "strata", "maps")
+STRATA = ("season", "hour", "surface", "height", "rain", "mean")
 URL_NAMES = {
     "run": "run",
     "variable": "var",
@@ -27,6 +29,8 @@ URL_NAMES = {
     "box": "box",
     "box_statistic": "stat",
     "scope": "scope",
+    "diagnostic": "diag",
+    "strata": "strata",
     "stamps": "of",
 }
 
@@ -70,6 +74,8 @@ class ExplorerState(param.Parameterized):
     box = Place(default=None, length=4, allow_None=True, doc="West, south, east, north edges in km.")
     box_statistic = param.Selector(default="mean", objects=["mean", "maximum", "minimum"])
     scope = param.Selector(default="run", objects=["run", "case"], doc="Times that the calibration is made of.")
+    diagnostic = param.Selector(default="ranks", objects=list(DIAGNOSTICS), doc="What of the calibration is shown.")
+    strata = param.Selector(default="season", objects=list(STRATA), doc="What the scores are split by.")
     stamps = param.Selector(default="prediction", objects=["prediction", "oracle"], doc="Whose members are shown.")
     lines = param.Boolean(True, doc="Draw coast and graticule.")
     arrows = param.Boolean(False, doc="Draw wind arrows.")

@@ -66,7 +66,7 @@ def distribution_table(data: Distributions) -> pd.DataFrame:
     return pd.concat(tables, names=["source"]).reset_index("source").reset_index(drop=True)
 
 
-def distributions_figure(
+def distribution_figure(
     tree: xr.DataTree, variable: str, *, times: Sequence[int] | None = None, seed: int = 0
 ) -> Figure:
     """PIT, share of cells above each value, and members' quantiles against the truth's."""

@@ -1,0 +1,245 @@
+"""What the calibration tab shows: which diagnostic of what, worked out and said in words; no user interface."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from apps.explorer.runs import Run
+from apps.explorer.sentences import expected_coverage, time_label
+from apps.explorer.state import ExplorerState
+from labkit.plots.colours import SOURCE_LABELS
+
+MAX_VALUES = 60_000_000
+FEW_TIMES = 4
+
+# Title, module of `labkit.plots` and the name before `_data`, `_table` and `_figure` in it. The modules are imported
+# on the scoring thread: compiling the scores takes seconds, which the first page should not wait for.
+DIAGNOSTICS = {
+    "ranks": ("Ranks and spread", "calibration", "calibration"),
+    "reliability": ("Reliability and ROC", "reliability", "reliability"),
+    "neighbourhoods": ("Neighbourhoods", "neighbourhoods", "fss"),
+    "distributions": ("Distributions", "distributions", "distribution"),
+    "strata": ("By stratum", "strata", "strata"),
+    "maps": ("Maps", "score_maps", "score_maps"),
+}
+WITH_THRESHOLD = ("reliability", "neighbourhoods")
+STRATA = {
+    "Season": "season",
+    "Hour of the day": "hour",
+    "Land and sea": "surface",
+    "Height of the ground": "height",
+    "Rain of the coarse input": "rain",
+    "Ensemble mean": "mean",
+}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A diagnostic of a variable; `options` are keyword arguments of its functions in labkit, `times` among them."""
+
+    diagnostic: str
+    variable: str
+    times: tuple[int, ...]
+    options: tuple[tuple[str, object], ...] = ()
+
+    @property
+    def arguments(self) -> dict[str, object]:
+        return {"times": list(self.times)} | dict(self.options)
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Ranks and spread: `data` of `calibration_data`, and the score table of all variables."""
+
+    data: dict[str, dict[str, xr.Dataset]]
+    table: pd.DataFrame
+    times: tuple[int, ...]
+    reliability_index: float
+
+    def row(self, source: str, variable: str) -> pd.Series:
+        chosen = self.table[(self.table.source == source) & (self.table.variable == variable)]
+        return chosen.iloc[0]
+
+
+def asked_of(run: Run, state: ExplorerState) -> Asked:
+    options: dict[str, object] = {}
+    if state.diagnostic in WITH_THRESHOLD:
+        options["threshold"] = state.threshold
+    if state.diagnostic == "strata":
+        options["by"] = state.strata
+    return Asked(state.diagnostic, state.variable, times_of(run, state.scope, state.time), tuple(options.items()))
+
+
+def times_of(run: Run, scope: str, time: int) -> tuple[int, ...]:
+    """The times that a scope means: one, or all; of a very large run evenly spread ones, so that it takes seconds."""
+    if scope == "case":
+        return (time,)
+    values = run.n_members * len(run.x) * len(run.y) * max(len(run.variables), 1)
+    count = int(np.clip(MAX_VALUES // values, 1, len(run.times)))
+    return tuple(int(t) for t in np.unique(np.linspace(0, len(run.times) - 1, count).astype(int)))
+
+
+def module_of(diagnostic: str) -> str:
+    return f"labkit.plots.{DIAGNOSTICS[diagnostic][1]}"
+
+
+def function_of(diagnostic: str, kind: str) -> str:
+    """Name of the "data", "table" or "figure" function of a diagnostic in its module."""
+    return f"{DIAGNOSTICS[diagnostic][2]}_{kind}"
+
+
+def work_out(run: Run, asked: Asked):
+    """The result of a diagnostic; LabError where the run does not have what it takes."""
+    if asked.diagnostic == "ranks":
+        return calibrate(run, asked.variable, asked.times)
+    data = getattr(import_module(module_of(asked.diagnostic)), function_of(asked.diagnostic, "data"))
+    return data(run.tree, asked.variable, **asked.arguments)
+
+
+def table_of(run: Run, asked: Asked) -> pd.DataFrame:
+    """The numbers of the diagnostic's pictures, worked out anew."""
+    module = import_module(module_of(asked.diagnostic))
+    data, table = (getattr(module, function_of(asked.diagnostic, kind)) for kind in ("data", "table"))
+    return table(data(run.tree, asked.variable, **asked.arguments))
+
+
+def calibrate(run: Run, variable: str, times: tuple[int, ...]) -> Calibration:
+    """Calibration over the given times of a run."""
+    from labkit.plots.calibration import calibration_data
+    from labkit.verify.calibration import reliability_index
+    from labkit.verify.scores import score_table, score_tree
+
+    tree = run.full_tree()
+    chosen = xr.DataTree.from_dict(
+        {"/": tree.to_dataset(inherit=False).isel(time=list(times))}
+        | {
+            f"/{name}": tree[name].to_dataset(inherit=False).isel(time=list(times))
+            for name in tree.children
+            if name != "input"
+        }
+    )
+    data = calibration_data(chosen, variable)
+    unevenness = float(reliability_index(data["prediction"]["ranks"]))
+    return Calibration(data, score_table(score_tree(chosen)), times, unevenness)
+
+
+def notes(run: Run, asked: Asked) -> list[str]:
+    """What cannot be said of this run, and why."""
+    found = []
+    if run.n_members == 1:
+        found.append("One member only: it has no spread, and its probabilities are 0 or 1.")
+    if len(asked.times) < FEW_TIMES:
+        some = "One time" if len(asked.times) == 1 else f"{len(asked.times)} times"
+        found.append(f"{some} only: how sure this is cannot be said, so that there are no intervals over times.")
+    elif len(asked.times) < len(run.times):
+        found.append(f"Made of {len(asked.times)} of {len(run.times)} times, evenly spread, so that it takes seconds.")
+    if not run.has("oracle", asked.variable):
+        found.append("No oracle in this run: how good a model could be is not known.")
+    return found
+
+
+def sentence(run: Run, asked: Asked, result) -> str:
+    """What is seen, as one plain sentence or two."""
+    known = run.describe(asked.variable)
+    times = asked.times
+    when = time_label(run.times[times[0]]) if len(times) == 1 else f"{len(times)} times"
+    start = f"{known.long_name}, {when}: "
+    say = {
+        "ranks": lambda: _ranks_sentence(run, asked.variable, result),
+        "reliability": lambda: _reliability_sentence(result, f"{dict(asked.options).get('threshold'):g} {known.units}"),
+        "neighbourhoods": lambda: _fss_sentence(result, known.units),
+        "distributions": lambda: _distribution_sentence(result, known.units),
+        "strata": lambda: _strata_sentence(result, known.units),
+        "maps": lambda: _maps_sentence(result),
+    }
+    return start + say[asked.diagnostic]()
+
+
+def _ranks_sentence(run: Run, variable: str, result: Calibration) -> str:
+    counts = result.data["prediction"]["ranks"]
+    outside = float((counts[0] + counts[-1]) / counts.sum())
+    line = result.row("prediction", variable)
+    skill = line.get("achieved_skill", np.nan)
+    reached = f" It achieves {skill:.0%} of what is possible over the coarse input." if np.isfinite(skill) else ""
+    ratio = f"spread / skill is {line.spread_skill:.2f}, " if np.isfinite(line.spread_skill) else ""
+    return (
+        f"the truth is outside the members in {outside:.0%} of the cells "
+        f"({1 - expected_coverage(run.n_members):.0%} if calibrated), {ratio}"
+        f"reliability index {result.reliability_index:.2f} (0 is flat).{reached}"
+    )
+
+
+def _reliability_sentence(data: Mapping, event: str) -> str:
+    own, rate = data["prediction"], data["prediction"].score("base_rate")
+    curve = own.curve
+    inside = (curve.observed >= curve.consistency_low) & (curve.observed <= curve.consistency_high)
+    bins = int((curve["count"] > 0).sum())
+    off = bins - int((inside & (curve["count"] > 0)).sum())
+    if not 0 < rate < 1:
+        return f"the truth is {'always' if rate else 'never'} above {event}, so that there is no skill to be had."
+    low, high = (own.score("skill", bound) for bound in ("low", "high"))
+    sure = f" ({low:.2f} to {high:.2f})" if np.isfinite(low) else ""
+    oracle = f", the oracle's {data['oracle'].score('skill'):.2f}" if "oracle" in data else ""
+    return (
+        f"above {event}, in {rate:.2%} of the cells, the Brier skill score is {own.score('skill'):.2f}{sure}{oracle}; "
+        f"the observed share is beyond what chance allows in {off} of {bins} bins. "
+        f"ROC area {own.score('roc_area'):.2f}."
+    )
+
+
+def _fss_sentence(data, unit: str) -> str:
+    useful = data.useful_km
+    words = {
+        name: "at no scale" if np.isnan(at) else f"from {at:.3g} km on"
+        for name, at in useful.items()
+        if name in ("interpolation", "prediction", "member")
+    }
+    members = words.pop("member")
+    coarse = f"; the coarse input {words['interpolation']}" if "interpolation" in words else ""
+    return (
+        f"above {data.threshold:g} {unit} the members' probability is useful {words['prediction']}, single members "
+        f"{members}{coarse}."
+    )
+
+
+def _distribution_sentence(data, unit: str) -> str:
+    own, pit = data.quantiles["prediction"].isel(level=-1), data.pit["prediction"]
+    off = int(((pit.frequency < pit.low) | (pit.frequency > pit.high)).sum())
+    sure = f" (p = {float(own.p):.2g})" if np.isfinite(own.p) else ""
+    return (
+        f"the {100 * float(own.level):g} % quantile is {float(own.pooled):.3g} {unit} in the members and "
+        f"{float(own.truth):.3g} {unit} in the truth{sure}; the PIT is beyond what chance allows in {off} of "
+        f"{pit.sizes['bin']} bins."
+    )
+
+
+def _strata_sentence(data: xr.Dataset, unit: str) -> str:
+    own = data.sel(source="prediction", bound="estimate")
+    crps, ratio = own.crps.values, own.spread_skill.values
+    worst, best = own.stratum.values[np.argmax(crps)], own.stratum.values[np.argmin(crps)]
+    if len(crps) == 1:
+        return f"there is one stratum only, {worst}; choose another split."
+    spread = f" Spread / skill goes from {ratio.min():.2f} to {ratio.max():.2f}." if np.isfinite(ratio).all() else ""
+    return (
+        f"the model's CRPS goes from {crps.min():.3g} {unit} ({best}) to {crps.max():.3g} {unit} ({worst}).{spread} "
+        "In brackets: how many times have any of it."
+    )
+
+
+def _maps_sentence(data: xr.Dataset) -> str:
+    if data.attrs["times"] < FEW_TIMES:
+        return "too few times to tell a bias from chance; grey lies over all of it."
+    chance = data.attrs["oracle_sure"]
+    same = f" (the oracle's, which has none, in {chance:.0%})" if np.isfinite(chance) else " (about 5 % by chance)"
+    said = f"the bias is not zero, with 95 %, in {float(data.bias_sure.mean()):.0%} of the cells{same}"
+    if not data.attrs["reference"]:
+        return f"{said}."
+    worse, better = (float((data.excess_sure & sign).mean()) for sign in (data.excess > 0, data.excess < 0))
+    other = SOURCE_LABELS[data.attrs["reference"]].lower()
+    return f"{said}; its CRPS is larger than the {other}'s in {worse:.0%} and smaller in {better:.0%}."
