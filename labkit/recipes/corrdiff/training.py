@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import scoringrules as sr
 import torch
 from torch import Tensor, nn
 
@@ -306,6 +305,8 @@ def _rivals(model: CorrDiff, pairs: Pairs, cases: list[int], seeds: list[int], t
 
 def _fair_crps(members: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """(case, member, channel, y, x) and (case, channel, y, x) -> (channel,), pixels without truth left out."""
+    import scoringrules as sr  # here, because it takes seconds to import, and only training needs it
+
     return np.nanmean(sr.crps_ensemble(truth, members, m_axis=1, estimator="fair"), axis=(0, 2, 3))
 
 
