@@ -98,6 +98,7 @@ class ByStratum:
     def __init__(self, name: str, title: str) -> None:
         self.name = name
         self.figure = plot = _figure(title, title, "", y_range=FactorRange(factors=["-"]))
+        plot.xaxis.ticker.desired_num_ticks = 4
         plot.add_layout(Span(location=NEUTRAL[name], dimension="height", line_color="#888888", line_dash="dashed"))
         self.dots = {source: _source("x", "y", "low", "high") for source in SOURCES}
         for source, dots in self.dots.items():

@@ -211,10 +211,12 @@ def _fss_sentence(data, unit: str) -> str:
 def _distribution_sentence(data, unit: str) -> str:
     own, pit = data.quantiles["prediction"].isel(level=-1), data.pit["prediction"]
     off = int(((pit.frequency < pit.low) | (pit.frequency > pit.high)).sum())
-    sure = f" (p = {float(own.p):.2g})" if np.isfinite(own.p) else ""
+    level, truth = f"{100 * float(own.level):g} %", float(own.truth)
+    extreme = truth < float(own.member_low) or truth > float(own.member_high)
+    sure = f", {'beyond' if extreme else 'within'} the range of single members" if np.isfinite(own.member_low) else ""
     return (
-        f"the {100 * float(own.level):g} % quantile is {float(own.pooled):.3g} {unit} in the members and "
-        f"{float(own.truth):.3g} {unit} in the truth{sure}; the PIT is beyond what chance allows in {off} of "
+        f"the {level} quantile is {float(own.pooled):.3g} {unit} in the members together and {truth:.3g} {unit} in the "
+        f"truth{sure}; the PIT is beyond what chance allows in {off} of "
         f"{pit.sizes['bin']} bins."
     )
 

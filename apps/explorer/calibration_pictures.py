@@ -68,7 +68,7 @@ class ReliabilityPicture(Picture):
         left = column(self.diagram.figure, self.sharpness.figure, styles=_SHARE)
         right = column(self.roc.figure, styles=_SHARE)
         said = column(self.table, styles={"flex": "0 1 300px", "min-width": "260px"})
-        self.layout = column(self.legend, row(left, right, said, styles={"flex-wrap": "wrap"}))
+        self.layout = column(self.legend, row(left, right, said, sx={"flexWrap": "wrap"}))
 
     def show(self, run: Run, asked: Asked, result: Mapping) -> None:
         for figure in (self.diagram, self.sharpness, self.roc):
@@ -150,7 +150,7 @@ PICTURES = {
     "distributions": DistributionsPicture,
     "strata": StrataPicture,
 }
-_SHARE = {"flex": "1 1 290px", "min-width": "0"}
+_SHARE = {"flex": "1 1 290px", "min-width": "290px"}
 
 
 def sources(names) -> list[tuple[str, str, str]]:
@@ -262,4 +262,4 @@ def _html() -> pn.pane.HTML:
 
 
 def _side_by_side(*figures) -> pn.viewable.Viewable:
-    return row(*(column(f.figure, styles=_SHARE) for f in figures), styles={"flex-wrap": "wrap"})
+    return row(*(column(f.figure, styles=_SHARE) for f in figures), sx={"flexWrap": "wrap"})

@@ -39,7 +39,7 @@ class CalibrationView(View):
             self.threshold,
             self.strata,
             align="center",
-            styles={"flex-wrap": "wrap"},
+            sx={"flexWrap": "wrap"},
         )
         self.said = html(faint=True, margin=(0, 12))
         self.stage = column()

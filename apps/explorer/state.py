@@ -16,7 +16,6 @@ URL_NAMES = {
     "variable": "var",
     "time": "t",
     "member": "m",
-    "tab": "tab",
     "show": "show",
     "scale": "scale",
     "threshold": "thr",
@@ -32,6 +31,7 @@ URL_NAMES = {
     "diagnostic": "diag",
     "strata": "strata",
     "stamps": "of",
+    "tab": "tab",  # last, so that a tab named in an address is drawn once, with all that the address says of it
 }
 
 
