@@ -45,18 +45,15 @@ def reliability_data(
     """
     truth, ensembles = judged(tree, variable, times=times)
     known = selection.variable_of(tree, variable)
-    found = {s: _reliability(members, truth, threshold, seed) for s, members in ensembles.items()}
-    first = found["prediction"].curve
-    cells, rate = first["count"], (first.forecast + first.observed).where(first["count"] > 0)
-    if float(rate.weighted(cells).mean()) in (0.0, 2.0):
-        never = "above" if float(rate.max()) == 0 else "at or below"
+    shares = [float((f > threshold).where(f.notnull()).mean()) for f in (truth, ensembles["prediction"])]
+    if max(shares) == 0 or min(shares) == 1:
         raise DataError(
             f"{known.long_name} above {threshold:g} {known.units}",
-            found=f"truth and members that are never {'above' if never == 'above' else 'below'} it",
+            found=f"truth and members that are never {'above' if max(shares) == 0 else 'below'} it",
             expected="an event that sometimes happens",
             todo="move the threshold",
         )
-    return found
+    return {s: _reliability(members, truth, threshold, seed) for s, members in ensembles.items()}
 
 
 def reliability_table(data: Mapping[str, Reliability]) -> pd.DataFrame:
@@ -142,11 +139,11 @@ def _reliability(members: xr.DataArray, truth: xr.DataArray, threshold: float, s
     curve = reliability_diagram(members, truth, threshold, seed=seed, bins=bins)
     table = ensemble_table(members, truth, threshold, bins=bins).compute()
     scores = _scores(table.sum("time"), n).expand_dims(bound=["estimate"])
-    bounds = _scores(resampled_tables(table, seed=seed), n).map(interval)
     if times < MIN_TIMES:
-        bounds = bounds * np.nan
         curve = curve.assign(low=curve.low * np.nan, high=curve.high * np.nan)
-    scores = xr.concat([bounds, scores], "bound").sel(bound=["low", "estimate", "high"])
+    else:
+        scores = xr.concat([scores, _scores(resampled_tables(table, seed=seed), n).map(interval)], "bound")
+    scores = scores.reindex(bound=["low", "estimate", "high"])
     return Reliability(curve, roc(table.sum("time")), scores)
 
 

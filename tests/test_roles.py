@@ -1,0 +1,71 @@
+"""Ranks with each member by turns in the role of the truth: what a flat histogram may look like by chance."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xarray as xr
+from scipy.ndimage import uniform_filter
+
+from labkit.errors import DataError
+from labkit.plots.calibration import flat_band
+from labkit.verify.calibration import rank_histogram
+from labkit.verify.distributions import pit_histogram
+from labkit.verify.roles import flatness, pit_tables
+
+TIMES, SIDE = 10, 12
+
+
+def ensemble(rng, *, n: int = 7, spread: float = 1.0, width: int = 1) -> tuple[xr.DataArray, xr.DataArray]:
+    """Members and truth of one law, but for the members' spread; `width` cells at a time are alike."""
+    fields = rng.standard_normal((n + 1, TIMES, SIDE, SIDE))
+    fields = uniform_filter(fields, (0, 0, width, width), mode="wrap")
+    members = xr.DataArray(spread * fields[1:], dims=("ensemble", "time", "y", "x"))
+    return members, xr.DataArray(fields[0], dims=("time", "y", "x"))
+
+
+def test_the_truths_own_role_is_the_rank_histogram(rng):
+    members, truth = ensemble(rng)
+    own = pit_tables(members, truth, seed=0).isel(role=0).sum("time")
+    np.testing.assert_array_equal(own.o, rank_histogram(members, truth, seed=5))
+    ten = pit_tables(members, truth, seed=0, bins=4).isel(role=0).sum("time")
+    np.testing.assert_array_equal(ten.o, pit_histogram(members, truth, seed=5, bins=4))
+
+
+def test_in_each_cell_every_rank_is_taken_once(rng):
+    members, truth = ensemble(rng)
+    tables = pit_tables(members.round(), truth.round(), seed=0)  # with many ties
+    assert (tables.o.sum("role") == SIDE**2).all() and (tables.o.sum("bin") == SIDE**2).all()
+
+
+def test_cells_without_truth_are_left_out(rng):
+    members, truth = ensemble(rng)
+    gone = truth.where(xr.DataArray(np.arange(SIDE) != 3, dims="x"))
+    tables = pit_tables(members, gone, seed=0)
+    assert (tables["count"] == SIDE * (SIDE - 1)).all()
+    np.testing.assert_array_equal(tables.o.isel(role=0).sum("bin"), SIDE * (SIDE - 1))
+
+
+def test_the_band_holds_an_exchangeable_truth_where_a_binomial_one_does_not(rng):
+    inside, naive = [], []
+    for seed in range(60):
+        members, truth = ensemble(rng, width=6)
+        flat = flatness(pit_tables(members, truth, seed=seed), seed=seed, draws=300)
+        inside.append(((flat.frequency >= flat.low) & (flat.frequency <= flat.high)).values)
+        low, high = (8 * v for v in flat_band(TIMES * SIDE**2, 8, 0.95))
+        naive.append(((flat.frequency >= low) & (flat.frequency <= high)).values)
+    assert 0.9 < np.mean(inside) < 0.985
+    assert np.mean(naive) < 0.7, "neighbouring cells are not independent"
+
+
+def test_too_narrow_an_ensemble_is_beyond_the_band_at_both_ends(rng):
+    members, truth = ensemble(rng, spread=0.5, width=3)
+    flat = flatness(pit_tables(members, truth, seed=0), seed=1)
+    assert (flat.frequency > flat.high)[[0, -1]].all() and (flat.frequency < flat.low)[3:5].all()
+    assert float(flat.frequency.mean()) == pytest.approx(1)
+
+
+def test_a_single_field_without_times_is_refused(rng):
+    members, truth = ensemble(rng)
+    with pytest.raises(DataError, match="dimension time"):
+        pit_tables(members.isel(time=0), truth.isel(time=0), seed=0)
