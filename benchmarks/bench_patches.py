@@ -86,6 +86,14 @@ def skill(options: argparse.Namespace) -> dict:
     figures["achieved_over_whole"] = {
         name: round(other[name]["achieved_skill"] / whole[name]["achieved_skill"], 4) for name in whole
     }
+    # a model of whole domains has no seams: what it shows in these places is its own fault, not the patches'
+    figures["seams_over_whole"] = {
+        name: {
+            measure: [round(a / b, 3) for a, b in zip(found, whole[name]["seams"][measure], strict=True)]
+            for measure, found in other[name]["seams"].items()
+        }
+        for name in whole
+    }
     return figures
 
 
