@@ -11,9 +11,11 @@ import errno
 import json
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from labkit import __version__
+from labkit.cli_scales import add_verbs
 from labkit.errors import Cancelled, ConfigError, LabError, OutOfSpace
 
 EXIT_CODES = {OutOfSpace: 3, ConfigError: 2, LabError: 1}
@@ -46,22 +48,6 @@ Score an output tree (ours or CorrDiff's own NetCDF): RMSE, MAE, fair CRPS, spre
 
 A comparison is paired over the times that both have: first less second, its block-bootstrap interval, and the
 probability p of a difference as large where there is none, in p_adjusted for the number of lines too.
-"""
-SPECTRA_HELP = """\
-Which scales does an output tree have, and how far do its fields know of themselves?
-
-  labkit spectra ensemble.nc
-  labkit spectra ensemble.nc --residual --direction x --csv spectra.csv
-
-For each variable: the wavelength below which model, regression and coarse input are not resolved (20 % of the truth's
-variance lacking or too much), and the truth's decorrelation lengths with 95 % intervals. The CSV has the spectra.
-"""
-PATCH_HELP = """\
-Which patch should a diffusion model be trained with? The smallest that holds the distance at which the residual (the
-truth less the regression) knows nothing more of itself, for every variable.
-
-  labkit patch-size ensemble.nc                            from a tree with a regression
-  labkit patch-size ensemble.nc --raw --multiple 16        from the fields themselves, for a network of five levels
 """
 DATA_HELP = """\
 Look at a data set the way training sees it: channels, grid, times, statistics.
@@ -96,7 +82,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The parsed command line; `key=value` may also follow options, where argparse alone would refuse it."""
     parser = _parser()
     options, rest = parser.parse_known_args(arguments)
-    values = {"train": "overrides", "data": "options"}.get(options.verb)
+    values = {"train": "overrides", "data": "options", "spectra": "options", "patch-size": "options"}.get(options.verb)
     if rest and (values is None or any(word.startswith("-") for word in rest)):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if rest:
@@ -136,19 +122,12 @@ def _parser() -> argparse.ArgumentParser:
     score = _verb(verbs, "score", "score an ensemble", SCORE_HELP, _score)
     score.add_argument("tree", type=Path)
     score.add_argument("--csv", type=Path, help="also write the table as CSV")
-    score.add_argument("--compare", type=Path, metavar="TREE", help="another run of the same cases")
+    other = score.add_mutually_exclusive_group()
+    other.add_argument("--compare", type=Path, metavar="TREE", help="another run of the same cases")
+    other.add_argument("--by", help="scores of each season, hour, surface, height, rain (of the input) or mean")
     score.add_argument("--block", type=_positive, help="times drawn together in a comparison (default: cube root)")
 
-    spectra = _verb(verbs, "spectra", "which scales an ensemble has", SPECTRA_HELP, _spectra)
-    spectra.add_argument("tree", type=Path)
-    spectra.add_argument("--residual", action="store_true", help="of what the regression leaves")
-    spectra.add_argument("--direction", choices=["radial", "x", "y"], default="radial")
-    spectra.add_argument("--csv", type=Path, help="also write the spectra as CSV")
-
-    patch = _verb(verbs, "patch-size", "which patch to train with", PATCH_HELP, _patch_size)
-    patch.add_argument("tree", type=Path)
-    patch.add_argument("--raw", action="store_true", help="from the fields, not the residuals")
-    patch.add_argument("--multiple", type=_positive, default=4, help="cells that a side is a multiple of (default: 4)")
+    add_verbs(partial(_verb, verbs))
 
     data = _verb(verbs, "data", "look at a data set", DATA_HELP, _data)
     data.add_argument("reader", help="idealised, hrrr_mini, radar or files")
@@ -207,7 +186,10 @@ def _score(options) -> None:
     from labkit.verify.scores import score_table, score_tree
 
     with open_tree(options.tree) as tree:
-        table = _compared(tree, options) if options.compare else score_table(score_tree(tree))
+        if options.compare:
+            table = _compared(tree, options)
+        else:
+            table = _stratified(tree, options.by) if options.by else score_table(score_tree(tree))
     print(table.to_string(float_format=lambda value: f"{value:.4g}", na_rep="-"))
     if options.csv is not None:
         table.to_csv(options.csv)
@@ -224,37 +206,13 @@ def _compared(tree, options):
     return comparison_table(comparison)
 
 
-def _spectra(options) -> None:
-    from labkit.plots.scales import scale_tables
-    from labkit.store.trees import open_tree
+def _stratified(tree, by: str):
+    import pandas as pd
 
-    table, spectra = scale_tables(
-        open_tree(options.tree), quantity="residual" if options.residual else "raw", direction=options.direction
-    )
-    print(table.to_string(float_format=lambda value: f"{value:.4g}", na_rep="-"))
-    if options.csv is not None:
-        spectra.to_csv(options.csv)
+    from labkit.plots.strata import strata_data, strata_table
 
-
-def _patch_size(options) -> None:
-    from labkit.plots.scales import reach_data, spacing_of
-    from labkit.store.trees import open_tree
-    from labkit.verify.patch_size import configuration, cover_cost, recommend_patch
-
-    tree = open_tree(options.tree)
-    truth = tree["truth"].to_dataset()
-    reach = reach_data(tree, [str(v) for v in truth.data_vars], quantity="raw" if options.raw else "residual")
-    (dy, dx), shape = spacing_of(tree), (truth.sizes["y"], truth.sizes["x"])
-    advice = recommend_patch(reach, spacing_km=(dy, dx), shape=shape, multiple=options.multiple)
-    (height, width), cost = advice.patch, cover_cost(shape, advice.patch, advice.overlap)
-    print(f"patch      {height} x {width} cells, {height * dy:.0f} x {width * dx:.0f} km, {advice.overlap} shared")
-    print(f"cost       {cost.patches} patches cover the domain, {cost.waste:.2f} times its cells")
-    for sentence in advice.reasons:
-        print(f"because    {sentence}")
-    for sentence in advice.warnings:
-        print(f"warning    {sentence}")
-    for name, lines in configuration(advice.patch, advice.overlap).items():
-        print(f"\n# {name}\n{lines}")
+    parts = {str(name): strata_table(strata_data(tree, str(name), by=by)) for name in tree["prediction"].data_vars}
+    return pd.concat(parts, names=["variable"]).droplevel(1).set_index(["source", "stratum", "bound"], append=True)
 
 
 def _data(options) -> None:

@@ -19,6 +19,7 @@ from labkit.verify.spectra import effective_resolution, power_spectrum
 
 TOLERANCE = 0.2  # of the variance at a wavelength that may be lacking or too much where it still counts as resolved
 MIN_TIMES = 4  # fewer say nothing of how sure a mean over them is
+BASES = {"residual": "regression", "detail": "interpolation"}  # what is taken off the fields, by quantity
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,8 @@ def scale_fields(
 ) -> dict[str, xr.DataArray]:
     """Fields by source, lazily: (time, y, x), (ensemble, time, y, x) of the ensembles.
 
-    quantity: "raw", or "residual", what the regression leaves of truth and ensembles. box: west, south, east, north in
-    km. times: positions, all by default.
+    quantity: "raw"; "residual", what the regression leaves of truth and ensembles; or "detail", what the interpolated
+    input leaves of all others. box: west, south, east, north in km. times: positions, all by default.
     """
     times = slice(None) if times is None else list(times)
     cells = dict(zip(("y", "x"), selection.place(tree, (0.0, 0.0), box) if box else (slice(None),) * 2, strict=True))
@@ -64,15 +65,22 @@ def scale_fields(
     fields = {s: selection.field(tree, s, variable).isel(time=times, **cells) for s in sources}
     if quantity == "raw":
         return fields
-    if "regression" not in fields:
+    without = BASES[quantity]
+    if without not in fields:
         raise DataError(
-            f"residuals of {variable}",
+            f"{quantity}s of {variable}",
             found=f"a tree with {', '.join(fields)}",
-            expected="a regression too, which is taken off the truth",
-            todo="look at the fields themselves (raw), or write the regression into the tree",
+            expected=f"the {without} too, which is taken off the truth",
+            todo=f"look at the fields themselves (raw), or write the {without} into the tree",
         )
-    regression = fields["regression"]
-    return {s: fields[s] - regression for s in ("prediction", "truth", "oracle") if s in fields}
+    kept = ("prediction", "truth", "oracle") if quantity == "residual" else [s for s in fields if s != without]
+    return {s: fields[s] - fields[without] for s in kept if s in fields}
+
+
+def finest_quantity(tree: xr.DataTree, variable: str) -> str:
+    """What comes nearest to what a diffusion model learns: "residual", else "detail", else "raw"."""
+    sources = selection.available(tree, variable)
+    return next((quantity for quantity, base in BASES.items() if base in sources), "raw")
 
 
 def spectra_data(
@@ -94,7 +102,9 @@ def spectra_data(
     options = {"dim": direction, "dx_km": dx, "dy_km": dy, "window": window, "detrend": detrend}
     kept = ("ensemble", "time", "wavenumber")
     series = {s: power_spectrum(a, **options) for s, a in fields.items()}
-    series = {s: a.mean([d for d in a.dims if d not in kept]).compute() for s, a in series.items()}
+    series = _where_whole(
+        variable, {s: a.mean([d for d in a.dims if d not in kept]).compute() for s, a in series.items()}
+    )
     spectra = {s: a.mean("time") for s, a in series.items()}
     means = {s: a.mean("ensemble") if "ensemble" in a.dims else a for s, a in spectra.items()}
     resolution = {
@@ -142,29 +152,36 @@ def reach_data(
     tree: xr.DataTree,
     variables: Sequence[str],
     *,
-    quantity: str = "residual",
+    quantity: str | Mapping[str, str] = "residual",
     centre: str | None = "each",
     box: tuple[float, ...] | None = None,
     times: Sequence[int] | None = None,
     draws: int = 200,
     seed: int = 0,
+    curves: bool = False,
 ) -> xr.Dataset:
     """How far the truth's fields, or residuals, reach along y and x: what `patch_size.recommend_patch` decides by.
 
     Over (variable, direction), in km: zero_crossing, e_folding, and high, the upper end of the 95 % interval of the
-    first (NaN for few times, or where it lies beyond half the domain).
+    first (NaN for few times, or where it lies beyond half the domain). With `curves` also `rho` over (variable,
+    direction, cell), the autocorrelation at so many cells. quantity: one for all variables, or by variable.
     """
     spacing, rows = spacing_of(tree), []
     for variable in variables:
-        truth = scale_fields(tree, variable, quantity=quantity, box=box, times=times)["truth"].load()
+        what = quantity if isinstance(quantity, str) else quantity[variable]
+        truth = scale_fields(tree, variable, quantity=what, box=box, times=times)["truth"].load()
         for direction in ("y", "x"):
             options = {"spacing_km": spacing, "direction": direction, "centre": centre}
-            lengths = decorrelation_lengths(autocorrelation(truth, **options))
+            rho = autocorrelation(truth, **options)
+            lengths = decorrelation_lengths(rho)
             high = np.nan
             if truth.sizes["time"] >= MIN_TIMES:
                 drawn = decorrelation_lengths(autocorrelation_draws(truth, draws=draws, seed=seed, **options))
                 high = float(length_interval(drawn.zero_crossing)[-1])
             rows.append(lengths[["zero_crossing", "e_folding"]].assign(high=high))
+            if curves:
+                by_cell = rho.rename(lag="cell").assign_coords(cell=np.arange(rho.sizes["lag"]))
+                rows[-1] = rows[-1].assign(rho=by_cell)
     table = xr.concat([xr.concat(rows[i : i + 2], "direction") for i in range(0, len(rows), 2)], "variable")
     return table.assign_coords(variable=list(variables), direction=["y", "x"])
 
@@ -175,7 +192,8 @@ def scale_tables(
     """All variables of a tree as tables: a line for each with the effective resolution of its sources and the truth's
     lengths (their intervals as `_low`, `_high`), all in km; and the spectra, by variable, source and wavenumber."""
     lines, curves = {}, {}
-    for variable in (str(v) for v in tree["prediction"].data_vars if v in tree["truth"].data_vars):
+    judged = tree["prediction"].data_vars if "prediction" in tree.children else tree["truth"].data_vars
+    for variable in (str(v) for v in judged if v in tree["truth"].data_vars):
         options = {"quantity": quantity, "direction": direction, "seed": seed}
         spectra = spectra_data(tree, variable, **options)
         correlation = correlation_data(tree, variable, centre="each", **options)
@@ -241,6 +259,19 @@ def correlation_figure(tree: xr.DataTree, variable: str, **options) -> Figure:
     axis.set(xlabel="distance [km]", ylabel="autocorrelation", title=known.long_name)
     axis.legend(frameon=False, fontsize=8)
     return figure
+
+
+def _where_whole(variable: str, series: dict[str, xr.DataArray]) -> dict[str, xr.DataArray]:
+    """The spectra of those times of which the truth has one; DataError where there is none."""
+    known = series["truth"].notnull().all("wavenumber")
+    if not known.any():
+        raise DataError(
+            f"spectra of {variable}",
+            found="missing cells at every time",
+            expected="whole fields",
+            todo="choose a part of the domain that is observed, or look at autocorrelations, which leave gaps out",
+        )
+    return {source: values.where(known) for source, values in series.items()}
 
 
 def _band(series: xr.DataArray, seed: int) -> xr.DataArray | None:

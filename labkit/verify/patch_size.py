@@ -101,6 +101,30 @@ def reach_warnings(
     return said
 
 
+def remaining(reach: xr.Dataset, patch: tuple[int, int], *, shape: tuple[int, int]) -> xr.Dataset:
+    """Correlation that is left at distances which a patch (y, x) does not hold, over (variable, direction).
+
+    `half`: between its middle and its edge; `whole`: between its two edges, zero or less where the guidance is kept.
+    reach: with `rho` over (variable, direction, cell), cells up to half the domain. NaN where the patch fills the
+    domain's side, so that nothing lies beyond, and where the correlation is not known.
+    """
+    sides = xr.DataArray(list(patch), dims="direction", coords={"direction": ["y", "x"]})
+    cut = sides < xr.DataArray(list(shape), dims="direction", coords=sides.coords)
+    last, found = reach.rho.sizes["cell"] - 1, {}
+    for name, cells in (("half", (sides + 1) // 2), ("whole", sides)):
+        known = reach.rho.sel(cell=xr.where(cells > last, 0, cells)).drop_vars("cell")
+        found[name] = known.where((cells <= last) & cut)
+    return xr.Dataset(found)
+
+
+def lost_sentence(name: str, rho: float) -> str:
+    """What it means that a field is still correlated by `rho` between a patch's middle and its edge."""
+    if math.isnan(rho):
+        return f"{name}: nothing, the patch is the domain"
+    share = max(rho, 0.0) ** 2
+    return f"{name}: {rho:.2f} correlated from the middle to the edge, {share:.0%} of the variance told from beyond it"
+
+
 def data_warnings(
     *, coarsening: Sequence[int], inferred: bool, samples: int, patch: tuple[int, int], shape: tuple[int, int]
 ) -> list[str]:

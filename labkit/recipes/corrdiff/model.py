@@ -230,19 +230,26 @@ def open_part(config: CorrDiffConfig, part: str, **changes) -> Pairs:
     return pairs.select(input=data.input_channels, target=data.target_channels)
 
 
-def load(run: str | Path, *, device: str | None = None, precision: str | None = None) -> CorrDiff:
-    """The trained model of a run folder; raises CheckpointError where it is incomplete or of another model."""
+def load(
+    run: str | Path,
+    *,
+    device: str | None = None,
+    precision: str | None = None,
+    stages: Sequence[str] = ("regression", "diffusion"),
+) -> CorrDiff:
+    """The trained model of a run folder; raises CheckpointError where it is incomplete or of another model. A run
+    whose diffusion is not yet trained opens with stages=("regression",)."""
     folder = RunFolder(run)
     changes = {name: value for name, value in (("device", device), ("precision", precision)) if value is not None}
     config = validate(folder.load_config() | changes)
-    path = folder.checkpoint_path("diffusion")
+    path = folder.checkpoint_path(stages[-1])
     header = load_header(path)
     check_header(path.name, header, {"recipe": "corrdiff"})
     channels = Channels(*(tuple(header[name]) for name in ("input", "invariant", "target")))
     statistics = Statistics.from_dict(folder.load_statistics())
     model = CorrDiff(config, channels, statistics, shape=header["shape"], factor=header["factor"])
     model.folder = folder
-    for stage in ("regression", "diffusion"):
+    for stage in stages:
         restore(model, stage)
     return model
 

@@ -92,6 +92,41 @@ def drawn_entries(
     return -(-members // together) * each * schedule.evaluations
 
 
+def cost_sentences(
+    found: Probe, config: CorrDiffConfig, *, shape: tuple[int, int], overlap: int, factor: tuple[int, int]
+) -> list[str]:
+    """What training with the measured patch and drawing a domain `shape` with it take, by the configuration."""
+    settings = config.diffusion
+    batch = min(settings.batch_size, settings.micro_batch or settings.batch_size)
+    schedule = Schedule(**config.sampler.model_dump())
+    drawing = {"overlap": overlap, "factor": factor, "schedule": schedule, "batch_size": found.batch_size}
+    entries = [drawn_entries(shape, found.patch, members=n, **drawing) for n in (1, 16)]
+    one, sixteen = (duration(found.drawing_s(n)) for n in entries)
+    hours = duration(settings.samples / found.samples_per_s)
+    return [
+        f"measured with {found.batch_size} patches at once on {found.device}, {found.precision}",
+        f"training: {found.samples_per_s:.3g} patches a second, {settings.samples:,} of them in {hours}",
+        f"a batch of {batch} in training takes {megabytes(found.training_mb(batch))}",
+        f"drawing: one member of the domain in {one}, sixteen in {sixteen} ({schedule.evaluations} evaluations each)",
+        f"{found.batch_size} patches at once in drawing take {megabytes(found.drawing_mb(found.batch_size))}",
+    ]
+
+
+def duration(seconds: float) -> str:
+    """A time to two or three digits in the unit that suits it."""
+    for limit, unit, size in ((90, "s", 1), (5400, "min", 60), (172_800, "h", 3600)):
+        if seconds < limit:
+            return f"{seconds / size:.2g} {unit}" if seconds / size < 10 else f"{seconds / size:.0f} {unit}"
+    return f"{seconds / 86_400:.0f} days"
+
+
+def megabytes(mb: float) -> str:
+    """Memory in words; it cannot be measured on every system."""
+    if math.isnan(mb):
+        return "memory that this system does not tell"
+    return f"{mb:.0f} MB" if mb < 1000 else f"{mb / 1024:.1f} GB"
+
+
 def network_multiple(config: CorrDiffConfig) -> int:
     """Cells that the sides of what the diffusion network sees must be a multiple of."""
     network = config.diffusion_network
