@@ -15,6 +15,8 @@ from labkit.plots.reliability import reliability_data, reliability_figure, relia
 from labkit.plots.score_maps import score_maps_data, score_maps_figure, score_maps_table
 from labkit.plots.strata import STRATA, strata_data, strata_figure, strata_of, strata_table
 from labkit.variables import lookup
+from labkit.verify.bootstrap import interval
+from labkit.verify.probability import brier, ensemble_table, resampled_tables
 from labkit.verify.scores import score
 
 START = np.datetime64("2021-06-01T00", "ns")
@@ -56,6 +58,15 @@ def test_a_climatological_ensemble_has_minus_one_nth_brier_skill(rng):
     assert one.score("roc_area") == pytest.approx(0.5, abs=0.02)
     assert one.score("skill", "low") < one.score("skill") < one.score("skill", "high")
     assert one.score("base_rate") == pytest.approx(0.3085, abs=0.01), "above half a standard deviation"
+
+
+def test_the_interval_of_a_skill_is_of_tables_drawn_by_blocks_of_times(rng):
+    tree = noise(rng)
+    one = reliability_data(tree, "t2m", threshold=0.5, seed=3)["prediction"]
+    table = ensemble_table(tree["prediction"]["t2m"], tree["truth"]["t2m"], 0.5)
+    drawn = brier(resampled_tables(table, seed=3)).skill
+    low, high = interval(drawn).values
+    assert one.score("skill", "low") == pytest.approx(low) and one.score("skill", "high") == pytest.approx(high)
 
 
 def test_perfect_members_have_no_brier_score_and_all_of_the_roc(rng):

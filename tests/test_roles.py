@@ -38,6 +38,13 @@ def test_in_each_cell_every_rank_is_taken_once(rng):
     assert (tables.o.sum("role") == SIDE**2).all() and (tables.o.sum("bin") == SIDE**2).all()
 
 
+def test_dry_cells_fall_into_all_ranks_alike(rng):
+    """Where all are zero the rank is drawn; else the first field would take the lowest rank everywhere."""
+    members, truth = ensemble(rng)
+    tables = pit_tables(members * 0, truth * 0, seed=0).sum("time")
+    assert (abs(tables.o / (TIMES * SIDE**2) - 1 / 8) < 0.04).all()
+
+
 def test_cells_without_truth_are_left_out(rng):
     members, truth = ensemble(rng)
     gone = truth.where(xr.DataArray(np.arange(SIDE) != 3, dims="x"))

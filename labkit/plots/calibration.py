@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.stats import binom
 
+from labkit.errors import DataError
 from labkit.plots import selection
 from labkit.plots.colours import SOURCE_COLOURS, SOURCE_LABELS
 from labkit.variables import Variable
@@ -31,10 +32,16 @@ MIN_TIMES = 4  # of fewer a bootstrap over times says nothing
 def judged(
     tree: xr.DataTree, variable: str, sources: Sequence[str] = ENSEMBLES, *, times: Sequence[int] | None = None
 ) -> tuple[xr.DataArray, dict[str, xr.DataArray]]:
-    """Truth (time, y, x) and, of the sources named, those that the tree has, in memory. times: positions, or all."""
+    """Truth (time, y, x) and, of the sources named, those that the tree has, in memory. times: positions, or all.
+
+    DataError where nothing was observed.
+    """
     chosen = slice(None) if times is None else list(times)
     has = selection.available(tree, variable)
     fields = {s: selection.field(tree, s, variable).isel(time=chosen).load() for s in ("truth", *sources) if s in has}
+    if not bool(fields["truth"].notnull().any()):
+        what, found = f"truth of {variable}", "not one cell that was observed at these times"
+        raise DataError(what, found=found, expected="some to compare with", todo="choose other times")
     return fields.pop("truth"), fields
 
 
