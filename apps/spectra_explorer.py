@@ -1,7 +1,7 @@
 """Which scales a run has, how far its fields reach, and the patch size that follows.
 
-panel serve apps/spectra_explorer.py                 # the bundled run
-panel serve apps/spectra_explorer.py --args FILE ... # your own CorrDiff or labkit output
+panel serve apps/spectra_explorer.py                 # the bundled run, and the data sets that are here
+panel serve apps/spectra_explorer.py --args FILE ... # your own CorrDiff or labkit output, or HRRR-Mini files
 """
 
 import sys
@@ -11,12 +11,12 @@ import panel as pn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from apps.explorer.library import open_library
 from apps.spectra.app import SpectraExplorer, extension
+from apps.spectra.data_sets import open_spectra_library
 
 extension()
 
 if pn.state.served:
-    explorer = SpectraExplorer(pn.state.as_cached("explorer-library", open_library, files=tuple(sys.argv[1:])))
+    explorer = SpectraExplorer(pn.state.as_cached("spectra-library", open_spectra_library, files=tuple(sys.argv[1:])))
     explorer.share(pn.state.location)
     explorer.page().servable()

@@ -13,7 +13,7 @@ from browser import HOSTILE, all_gone, colours, headline, query, until, visit, v
 
 from apps.spectra import export
 from apps.spectra.app import SpectraExplorer, extension
-from apps.spectra.code import call_of, code_of
+from apps.spectra.code import call_of, code_of, opening
 from apps.spectra.patch_view import patch_boxes
 from apps.spectra.state import SpectraState
 from labkit.plots.scales import correlation_data, spectra_data
@@ -96,11 +96,11 @@ def test_lengths_on_the_screen_are_the_librarys(explorer):
 def test_the_recommendation_is_the_librarys_and_can_be_taken(explorer):
     explorer.state.param.update(tab="patch", quantity="residual", height=8, width=8)
     view = explorer.views["patch"]
-    advice = recommend_patch(view.result, spacing_km=(8, 8), shape=(32, 32), multiple=4)
+    advice = recommend_patch(view.result.reach, spacing_km=(8, 8), shape=(32, 32), multiple=8)
     assert advice.patch != (8, 8)
     view._take(None)
     assert (explorer.state.height, explorer.state.width) == advice.patch
-    assert set(view.result.variable.values) == {"t2m", "u10", "v10", "reflectivity"}
+    assert set(view.result.reach.variable.values) == {"t2m", "u10", "v10", "reflectivity"}
     assert f"shape: [{advice.patch[0]}, {advice.patch[1]}]" in view.text.object
     assert view.take.disabled
 
@@ -120,7 +120,7 @@ def test_patches_on_the_map_cover_it_and_share_what_is_said(library):
 
 def test_a_patch_stays_within_the_domain_and_its_overlap_within_half_of_it():
     state = SpectraState()
-    state.load(variables=["t2m"], n_times=3, shape=(20, 40), extent=(0, 0, 40, 20), residual=False)
+    state.load(variables=["t2m"], n_times=3, shape=(20, 40), extent=(0, 0, 40, 20), quantities=[])
     assert (state.height, state.width) == (16, 16)
     for name, value in (
         ("height", 21),
@@ -136,7 +136,7 @@ def test_a_patch_stays_within_the_domain_and_its_overlap_within_half_of_it():
     state.overlap = 10
     state.height = 8
     assert state.overlap == 4
-    state.load(variables=["t2m"], n_times=1, shape=(6, 3), extent=(0, 0, 3, 6), residual=False)
+    state.load(variables=["t2m"], n_times=1, shape=(6, 3), extent=(0, 0, 3, 6), quantities=[])
     assert (state.height, state.width, state.time) == (6, 3, 0)
 
 
@@ -144,7 +144,7 @@ def test_a_patch_stays_within_the_domain_and_its_overlap_within_half_of_it():
 def test_the_code_that_is_shown_draws_the_figure(explorer, library, tab, tmp_path, monkeypatch):
     explorer.state.param.update(tab=tab, quantity="residual", direction="y", scope="case", time=2)
     run = explorer.session.run
-    text = code_of(run, explorer.state, library.path(run.id))
+    text = code_of(run, explorer.state, opening(library, run))
     monkeypatch.chdir(tmp_path)
     exec(compile(text, "shown", "exec"), {})
     assert (tmp_path / "spectra.png").stat().st_size > 10_000

@@ -12,7 +12,7 @@ from apps.explorer.view import WIDE, Session, choice, select
 from apps.shell import CodeDialog, Shell, bold, extension, heading, link_button, player
 from apps.spectra import export
 from apps.spectra.about_view import AboutView
-from apps.spectra.code import code_of
+from apps.spectra.code import code_of, opening
 from apps.spectra.correlation_view import CorrelationView
 from apps.spectra.patch_view import PatchView
 from apps.spectra.spectra_view import SpectraView
@@ -48,14 +48,15 @@ class SpectraExplorer(Shell):
 
     def _load_run(self) -> None:
         run = self.session.run
-        residual = any(run.has("regression", variable) for variable in run.variables)
+        has = {"residual": "regression", "detail": "interpolation"}
+        quantities = [what for what, base in has.items() if any(run.has(base, v) for v in run.variables)]
         shape = (len(run.y), len(run.x))
         sizes = {"variables": run.variables, "n_times": len(run.times), "shape": shape, "extent": run.extent}
-        self.state.load(**sizes, residual=residual)
+        self.state.load(**sizes, quantities=quantities)
 
     def _make_sidebar(self) -> None:
         state = self.state
-        self.run_select = select(state.param.run, self.session.library.options(), "Run", width=None, **WIDE)
+        self.run_select = select(state.param.run, self.session.library.options(), "Run or data set", width=None, **WIDE)
         self.variable_select = select(
             state.param.variable, {state.variable: state.variable}, "Variable", width=None, **WIDE
         )
@@ -103,7 +104,7 @@ class SpectraExplorer(Shell):
 
     def _code_text(self) -> str:
         run = self.session.run
-        return code_of(run, self.state, self.session.library.path(run.id))
+        return code_of(run, self.state, opening(self.session.library, run))
 
     def _fill_sidebar(self) -> None:
         run = self.session.run

@@ -2,36 +2,68 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
+from apps.explorer.library import Library
 from apps.explorer.runs import Run
+from apps.spectra.data_sets import MOST_TIMES, DataRun, tree_in_memory
 from apps.spectra.spectra_view import chosen, none
 from apps.spectra.state import SpectraState
 
 
+@dataclass(frozen=True)
+class Opening:
+    """How a program opens what is looked at: its imports, and the lines that make `tree`."""
+
+    imports: tuple[str, ...]
+    lines: tuple[str, ...]
+
+
+def opening(library: Library, run: Run) -> Opening:
+    """The opening of a run's file, or of a data set."""
+    if isinstance(run, DataRun):
+        imports = ("from labkit.data.catalogue import open_pairs", "from labkit.data.field_tree import spread, tree_of")
+        return Opening(imports, (f"pairs = open_pairs({run.config!r})", f"tree = tree_of(spread(pairs, {MOST_TIMES}))"))
+    path = str(library.path(run.id))
+    return Opening(("from labkit.store.trees import open_tree",), (f"tree = open_tree({path!r})",))
+
+
 def call_of(state: SpectraState) -> tuple[str, dict]:
-    """Name and keyword arguments of the function in `labkit.plots.scales` that draws the tab, else the spectra."""
-    options = chosen(state) | {"direction": state.direction}
-    if state.tab in ("correlation", "patch"):
+    """Name and keyword arguments of the function in `labkit.plots` that draws the tab, else the spectra."""
+    options = chosen(state)
+    if state.tab == "patch":
+        return "patch_figure", options | {"centre": state.centre, "patch": (state.height, state.width)}
+    options |= {"direction": state.direction}
+    if state.tab == "correlation":
         return "correlation_figure", options | {"centre": state.centre}
     return "spectra_figure", options | {"window": none(state.window), "detrend": none(state.detrend)}
 
 
-def code_of(run: Run, state: SpectraState, path: Path) -> str:
+def subject_of(run: Run, state: SpectraState) -> str | list[str]:
+    """What the figure is of: the variable, or for a patch all of them."""
+    return known_variables(run) if state.tab == "patch" else state.variable
+
+
+def known_variables(run: Run) -> list[str]:
+    """The variables that are in the file, not those made of others."""
+    return [name for name in run.variables if name in run.tree["truth"].data_vars]
+
+
+def code_of(run: Run, state: SpectraState, how: Opening) -> str:
     """A program that opens the run and draws what is on the screen."""
     name, options = call_of(state)
+    module = "patch_choice" if name == "patch_figure" else "scales"
     said = {key: value for key, value in options.items() if value is not None or key in ("window", "detrend")}
     return "\n".join(
         [
-            f"from labkit.plots.scales import {name}",
-            "from labkit.store.trees import open_tree",
+            *sorted((*how.imports, f"from labkit.plots.{module} import {name}")),
             "",
-            f"tree = open_tree({str(path)!r})",
+            *how.lines,
             f"figure = {name}(",
             "    tree,",
-            f"    {state.variable!r},",
+            f"    {subject_of(run, state)!r},",
             *(f"    {key}={value!r}," for key, value in said.items()),
             ")",
             'figure.savefig("spectra.png", dpi=150)',
@@ -42,7 +74,8 @@ def code_of(run: Run, state: SpectraState, path: Path) -> str:
 
 def figure_of(run: Run, state: SpectraState) -> Figure:
     """The same figure, drawn here."""
-    from labkit.plots import scales
+    from labkit.plots import patch_choice, scales
 
     name, options = call_of(state)
-    return getattr(scales, name)(run.tree, state.variable, **options)
+    draw = getattr(patch_choice if name == "patch_figure" else scales, name)
+    return draw(tree_in_memory(run), subject_of(run, state), **options)

@@ -10,7 +10,7 @@ import panel as pn
 from apps.explorer.runs import Run
 from apps.explorer.view import choice, column, row
 from apps.spectra.panels import Correlations, Rose
-from apps.spectra.spectra_view import DIRECTIONS, Computed, chosen, quantity_choice
+from apps.spectra.spectra_view import DIRECTIONS, LEFT, Computed, chosen, computed, quantity_choice
 
 
 class CorrelationView(Computed):
@@ -40,7 +40,7 @@ class CorrelationView(Computed):
 
         options = chosen(self.state) | {"direction": self.state.direction, "centre": self.state.centre}
         key = (run.id, "correlation", self.state.variable, *options.items())
-        return key, partial(correlation_data, run.tree, self.state.variable, **options)
+        return key, partial(computed, correlation_data, run, self.state.variable, **options)
 
     def show_result(self, run: Run) -> None:
         dx, dy = run.spacing
@@ -57,9 +57,9 @@ class CorrelationView(Computed):
         lengths = self.result.lengths.sel(source="truth")
         zero, fold = float(lengths.zero_crossing), float(lengths.e_folding)
         far = "does not reach zero within the domain" if np.isnan(zero) else f"reaches zero at {zero:.0f} km"
-        what = "what the regression leaves of it" if self.state.quantity == "residual" else "the truth"
+        what = f"the truth{LEFT[self.state.quantity]}"
         near = "" if np.isnan(fold) else f" and falls to 1/e at {fold:.0f} km"
-        return f"{variable.long_name}: the autocorrelation of {what} {far}{near}."
+        return f"{variable.long_name}: the autocorrelation of {what}{',' if ',' in what else ''} {far}{near}."
 
 
 def lengths_html(result, spacing_km: float) -> str:

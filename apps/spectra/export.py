@@ -8,7 +8,8 @@ import pandas as pd
 import xarray as xr
 
 from apps.explorer.runs import Run
-from apps.spectra.code import call_of, figure_of
+from apps.spectra.code import call_of, figure_of, known_variables
+from apps.spectra.data_sets import tree_in_memory
 from apps.spectra.state import SpectraState
 
 
@@ -24,7 +25,8 @@ def csv(run: Run, state: SpectraState) -> StringIO:
     variable, buffer = run.describe(state.variable), StringIO()
     where = "whole domain" if state.box is None else f"box {state.box} km"
     buffer.write(f"# {variable.name} [{variable.units}], {state.quantity}, {state.direction}, {where}\n")
-    curve_table(run, state).to_csv(buffer, index_label=None)
+    table = patch_table(run, state) if state.tab == "patch" else curve_table(run, state)
+    table.to_csv(buffer, index_label=None)
     buffer.seek(0)
     return buffer
 
@@ -35,9 +37,9 @@ def curve_table(run: Run, state: SpectraState) -> pd.DataFrame:
 
     name, options = call_of(state)
     if name == "correlation_figure":
-        curves, axis = correlation_data(run.tree, state.variable, **options).rho, "lag"
+        curves, axis = correlation_data(tree_in_memory(run), state.variable, **options).rho, "lag"
     else:
-        curves, axis = spectra_data(run.tree, state.variable, **options).spectra, "wavenumber"
+        curves, axis = spectra_data(tree_in_memory(run), state.variable, **options).spectra, "wavenumber"
     columns: dict[str, xr.DataArray] = {}
     for source, values in curves.items():
         if "ensemble" in values.dims:
@@ -46,6 +48,20 @@ def curve_table(run: Run, state: SpectraState) -> pd.DataFrame:
             columns[source] = values
     index = next(iter(curves.values()))[axis].values
     return pd.DataFrame({key: values.values for key, values in columns.items()}, index=pd.Index(index, name=axis))
+
+
+def patch_table(run: Run, state: SpectraState) -> pd.DataFrame:
+    """How far each variable reaches [km] and what is left of its correlation at the patch's edge, by direction."""
+    from labkit.plots.scales import quantity_or_raw, reach_data
+    from labkit.verify.patch_size import remaining
+
+    _, options = call_of(state)
+    patch, tree, names = options.pop("patch"), tree_in_memory(run), known_variables(run)
+    options["quantity"] = quantity_or_raw(tree, names, options["quantity"])
+    reach = reach_data(tree, names, curves=True, **options)
+    left = remaining(reach, patch, shape=(len(run.y), len(run.x)))
+    table = reach.drop_vars("rho").merge(left.rename(half="middle_to_edge", whole="edge_to_edge"))
+    return table.to_dataframe()
 
 
 def file_name(run: Run, state: SpectraState, ending: str) -> str:

@@ -2,27 +2,43 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from functools import partial
 from html import escape
 
 import numpy as np
 import panel as pn
 import panel_material_ui as pmui
+import xarray as xr
 
 from apps.explorer.runs import Run
-from apps.explorer.view import column, row
+from apps.explorer.view import column, row, select
+from apps.spectra.code import known_variables
+from apps.spectra.costs import Costs
+from apps.spectra.data_sets import data_sentences, factor_of, tree_in_memory
+from apps.spectra.patch_panels import Left
 from apps.spectra.spectra_view import Computed, Region, chosen, quantity_choice
+from apps.spectra.state import NETWORKS
 from labkit.plots.colours import plain
 from labkit.tiling import tiles
-from labkit.verify.patch_size import configuration, cover_cost, reach_warnings, recommend_patch
+from labkit.verify.patch_size import configuration, cover_cost, reach_warnings, recommend_patch, remaining
 
-MULTIPLE = 4  # cells that a side is rounded up to: what the downsampling of the nano and mini networks asks for
 SIDES = (("height", "Height of a patch [cells]"), ("width", "Width [cells]"), ("overlap", "Overlap [cells]"))
+
+
+@dataclass(frozen=True)
+class Reach:
+    """How far the variables reach, of what (by variable), and the cells that a patch's sides are a multiple of."""
+
+    reach: xr.Dataset
+    quantities: dict[str, str]
+    multiple: tuple[int, int]
 
 
 class PatchView(Computed):
     tab = "patch"
-    uses = ("variable", "quantity", "centre", "scope", "box", "height", "width", "overlap")
+    uses = ("variable", "quantity", "centre", "scope", "box", "height", "width", "overlap", "network")
     working = "Computing how far every variable reaches ..."
 
     def build(self, run: Run) -> pn.viewable.Viewable:
@@ -32,13 +48,26 @@ class PatchView(Computed):
         self.region = Region(self.session, run, width=540, hint=hint, fixed=True)
         sliders = [pmui.IntSlider.from_param(state.param[name], label=label, **look) for name, label in SIDES]
         self.take = pmui.Button(label="Take the recommendation", size="small", margin=(6, 12), on_click=self._take)
+        self.copy = pmui.Button(label="Copy the configuration", size="small", variant="outlined", margin=(6, 4))
+        # The text travels as the button's tag: `args` of a JavaScript callback keep a session for ever.
+        self.copy.js_on_click(code="navigator.clipboard && navigator.clipboard.writeText(cb_obj.origin.tags[0])")
+        self.left, self.costs = Left(), Costs(self.session)
         self.text = pn.pane.HTML(sizing_mode="stretch_width", margin=(4, 12))
-        self.body = column(*sliders, self.take, self.text, styles={"flex": "1 1 0", "min-width": "0"})
-        return column(quantity_choice(state), row(self.region.column, self.body))
+        buttons = row(self.take, self.copy, align="center")
+        under = column(self.region.column, self.left.figure, styles={"flex": "0 1 560px", "min-width": "0"})
+        self.body = column(*sliders, buttons, self.costs.row, self.text, styles={"flex": "1 1 0", "min-width": "0"})
+        networks = select(state.param.network, {name: name for name in NETWORKS}, "Network", width=130)
+        return column(row(quantity_choice(state), networks, align="center"), row(under, self.body))
 
     def touch(self, names: set[str]) -> None:
         super().touch(names)
         self._stale = self._stale or "time" in names
+
+    def close(self) -> None:
+        """The session has ended: its measurement is cancelled."""
+        super().close()
+        if self._built:
+            self.costs.close()
 
     def draw(self, run: Run) -> None:
         self.region.draw(run)
@@ -46,18 +75,20 @@ class PatchView(Computed):
         super().draw(run)
 
     def ask(self, run: Run):
-        from labkit.plots.scales import reach_data
-
-        known = [v for v in run.variables if v in run.tree["truth"].data_vars]  # not what is made of others
-        names = [v for v in known if self.state.quantity == "raw" or run.has("regression", v)]
         options = chosen(self.state) | {"centre": self.state.centre}
-        key = (run.id, "reach", *names, *options.items())
-        return key, partial(reach_data, run.tree, names, **options)
+        key = (run.id, "reach", self.state.network, *options.items())
+        return key, partial(reach_of, run, self.state.network, options)
 
     def show_result(self, run: Run) -> None:
-        self.advice = recommend_patch(self.result, **self._grid(run), multiple=MULTIPLE)
+        found, (dx, dy) = self.result, run.spacing
+        shape = len(run.y), len(run.x)
+        grid = {"spacing_km": (dy, dx), "shape": shape}
+        self.advice = recommend_patch(found.reach, **grid, multiple=found.multiple)
         self.take.disabled = self.advice.patch == self._patch and self.advice.overlap == self.state.overlap
-        self.text.object = patch_html(run, self._patch, self.state.overlap, self.advice, self.result)
+        self.left.show(remaining(found.reach, self._patch, shape=shape).half)
+        self.copy.tags = [configuration(self._patch, self.state.overlap)["labkit"]]
+        self.costs.show(run)
+        self.text.object = patch_html(run, self._patch, self.state.overlap, self.advice, found)
 
     def say(self, run: Run) -> str:
         dx, dy = run.spacing
@@ -68,14 +99,23 @@ class PatchView(Computed):
     def _patch(self) -> tuple[int, int]:
         return self.state.height, self.state.width
 
-    def _grid(self, run: Run) -> dict:
-        dx, dy = run.spacing
-        return {"spacing_km": (dy, dx), "shape": (len(run.y), len(run.x))}
-
     def _take(self, event) -> None:
         (height, width), overlap = self.advice.patch, self.advice.overlap
         self.state.param.update(height=height, width=width)
         self.state.overlap = min(overlap, self.state.param.overlap.bounds[1])
+
+
+def reach_of(run: Run, network: str, options: dict) -> Reach:
+    """What the tab is decided by; done where no page waits for it."""
+    from labkit.plots.scales import quantity_or_raw, reach_data
+    from labkit.recipes.corrdiff import load_preset
+    from labkit.recipes.corrdiff.probe import network_multiple
+
+    tree, names = tree_in_memory(run), known_variables(run)
+    quantities = quantity_or_raw(tree, names, options["quantity"])
+    reach = reach_data(tree, names, curves=True, **options | {"quantity": quantities})
+    multiple = network_multiple(load_preset(network))
+    return Reach(reach, quantities, tuple(math.lcm(multiple, factor) for factor in factor_of(run)))
 
 
 def patch_boxes(run: Run, patch: tuple[int, int], overlap: int) -> list[tuple[float, float, float, float]]:
@@ -87,11 +127,12 @@ def patch_boxes(run: Run, patch: tuple[int, int], overlap: int) -> list[tuple[fl
     return [(float(x), float(y), float(x + patch[1] * dx), float(y + patch[0] * dy)) for x, y in corners[:100]]
 
 
-def patch_html(run: Run, patch: tuple[int, int], overlap: int, advice, reach) -> str:
+def patch_html(run: Run, patch: tuple[int, int], overlap: int, advice, found: Reach) -> str:
     """What the patch costs, what it does not see, why another is recommended, and the lines that configure it."""
-    (dx, dy), shape = run.spacing, (len(run.y), len(run.x))
+    (dx, dy), shape, reach = run.spacing, (len(run.y), len(run.x)), found.reach
     cost = cover_cost(shape, patch, min(overlap, min(patch) - 1))
-    said = reach_warnings(reach, patch, spacing_km=(dy, dx), shape=shape)
+    said = [*reach_warnings(reach, patch, spacing_km=(dy, dx), shape=shape), *data_sentences(run, patch)]
+    said += _misfits(patch, found.multiple)
     warnings = "".join(f"<li class='warn'>{escape(plain(text, 200))}</li>" for text in said)
     reasons = "".join(f"<li>{escape(plain(text, 200))}</li>" for text in advice.reasons)
     lines = "".join(f"<h4>{name}</h4><pre>{escape(text)}</pre>" for name, text in configuration(patch, overlap).items())
@@ -105,10 +146,30 @@ def patch_html(run: Run, patch: tuple[int, int], overlap: int, advice, reach) ->
     rows_columns = f"{cost.counts[0]} x {cost.counts[1]}"
     need = f"{cost.patches} patches cover the domain ({rows_columns}), {cost.waste:.2f} times its cells"
     return (
-        f"{style}<h4>{size}</h4><ul><li>{need}.</li></ul><h4>Recommended</h4><ul>{reasons}</ul><ul>{warnings}</ul>"
+        f"{style}<h4>{size}</h4><ul><li>{need}.</li>{warnings}</ul><h4>Recommended</h4><ul>{reasons}{_of(found)}</ul>"
         "<table><tr><th></th><th>zero along y [km]</th><th>along x</th><th>1/e along y</th><th>along x</th></tr>"
         f"{rows}</table>{lines}"
     )
+
+
+def _misfits(patch: tuple[int, int], multiple: tuple[int, int]) -> list[str]:
+    """What the network refuses of a patch."""
+    if all(side % m == 0 for side, m in zip(patch, multiple, strict=True)):
+        return []
+    return [f"this network takes whole multiples of {multiple[0]} x {multiple[1]} cells only"]
+
+
+def _of(found: Reach) -> str:
+    """What was looked at, where it is not the regression's residual."""
+    sentences = {
+        "detail": "residual of bilinear interpolation; the regression's own will be shorter",
+        "raw": "the field itself; what a regression leaves of it reaches less far",
+    }
+    items = []
+    for quantity, sentence in sentences.items():
+        names = ", ".join(plain(name, 30) for name, what in found.quantities.items() if what == quantity)
+        items += [f"<li>{escape(names)}: {escape(sentence)}</li>"] if names else []
+    return "".join(items)
 
 
 def _reach_row(reach, name: str) -> str:

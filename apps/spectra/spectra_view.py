@@ -13,10 +13,12 @@ from apps.explorer.runs import Run
 from apps.explorer.scale import Look
 from apps.explorer.sentences import time_label
 from apps.explorer.view import View, choice, column, failure, html, row, select, switch
+from apps.spectra.data_sets import tree_in_memory
 from apps.spectra.panels import Densities
 from labkit.plots.colours import SOURCE_LABELS, palette
 
-QUANTITIES = {"Fields": "raw", "Residuals (minus the regression)": "residual"}
+QUANTITIES = {"raw": "Fields", "residual": "Residuals (minus the regression)", "detail": "Minus the interpolated input"}
+LEFT = {"raw": "", "residual": ", what the regression leaves", "detail": ", what the interpolated input leaves"}
 DIRECTIONS = {"Any direction": "radial", "Along x": "x", "Along y": "y"}
 
 
@@ -96,7 +98,7 @@ class SpectraView(Computed):
         options = chosen(state) | {"direction": state.direction}
         options |= {"window": none(state.window), "detrend": none(state.detrend)}
         key = (run.id, "spectra", self.state.variable, *options.items())
-        return key, partial(spectra_data, run.tree, self.state.variable, **options)
+        return key, partial(computed, spectra_data, run, self.state.variable, **options)
 
     def show_result(self, run: Run) -> None:
         unit = run.describe(self.state.variable).units
@@ -129,14 +131,20 @@ class Region:
 
 
 def quantity_choice(state):
-    """Raw fields or residuals; only where the run has a regression to subtract."""
-    return choice(state.param.quantity, QUANTITIES, "Of", visible="residual" in state.param.quantity.objects)
+    """Raw fields, or what a regression or the interpolated input leaves, where there is one to subtract."""
+    objects = state.param.quantity.objects
+    return choice(state.param.quantity, {QUANTITIES[q]: q for q in objects}, "Of", visible=len(objects) > 1)
 
 
 def chosen(state) -> dict:
     """The part of the selection that says which fields: arguments of the functions in `labkit.plots.scales`."""
     times = (state.time,) if state.scope == "case" else None
     return {"quantity": state.quantity, "box": state.box, "times": times}
+
+
+def computed(function, run: Run, *arguments, **options):
+    """`function(tree, ...)`, called where no page waits for it."""
+    return function(tree_in_memory(run), *arguments, **options)
 
 
 def none(name: str) -> str | None:
@@ -147,7 +155,7 @@ def none(name: str) -> str | None:
 def spectra_sentence(run: Run, state, result) -> str:
     """Where the model and the mean stop to be resolved, as plain text."""
     variable = run.describe(state.variable)
-    what = f"{variable.long_name}{', what the regression leaves' if state.quantity == 'residual' else ''}"
+    what = f"{variable.long_name}{LEFT[state.quantity]}"
     when = time_label(run.times[state.time]) if state.scope == "case" else f"{len(run.times)} times"
     said = []
     for source in ("prediction", "regression", "interpolation"):
@@ -156,4 +164,6 @@ def spectra_sentence(run: Run, state, result) -> str:
         at = result.resolution[source]
         label = SOURCE_LABELS[source].lower()
         said.append(f"the {label} to the grid's limit" if np.isnan(at) else f"the {label} down to {at:.0f} km")
+    if not said:
+        return f"{what}, {when}: the spectrum of the truth, with its 95 % band where there are times enough."
     return f"{what}, {when}: within {result.tolerance:.0%} of the truth's variance, {'; '.join(said)}."

@@ -22,11 +22,13 @@ URL_NAMES = {
     "height": "py",
     "width": "px",
     "overlap": "ov",
+    "network": "net",
     "tab": "tab",
 }
 DIRECTIONS = ("radial", "x", "y")
 WINDOWS = ("none", "hann", "dct")
 DETRENDS = ("mean", "plane", "none")
+NETWORKS = ("nano", "mini", "normal")
 SMALLEST_PATCH = 4
 
 
@@ -35,7 +37,9 @@ class SpectraState(param.Parameterized):
 
     run = param.Selector(objects=[""], doc="Run on the screen, by its id in the registry.")
     variable = param.Selector(objects=[""], doc="Variable, by its name in the file.")
-    quantity = param.Selector(default="raw", objects=["raw", "residual"], doc="Fields, or what the regression leaves.")
+    quantity = param.Selector(
+        default="raw", objects=["raw", "residual", "detail"], doc="Fields, or what is left of them."
+    )
     direction = param.Selector(default="radial", objects=list(DIRECTIONS), doc="Waves along x, along y, or of any.")
     window = param.Selector(default="hann", objects=list(WINDOWS), doc="Taper against the edges' own spectrum.")
     detrend = param.Selector(default="mean", objects=list(DETRENDS), doc="What is taken off each field first.")
@@ -47,23 +51,30 @@ class SpectraState(param.Parameterized):
     height = param.Integer(16, bounds=(1, None), doc="Cells of a patch along y.")
     width = param.Integer(16, bounds=(1, None), doc="Cells of a patch along x.")
     overlap = param.Integer(4, bounds=(0, None), doc="Cells that neighbouring patches share at least.")
+    network = param.Selector(default="nano", objects=list(NETWORKS), doc="Preset whose network is to be trained.")
     tab = param.Selector(default="spectra", objects=list(TABS))
 
     extent = param.NumericTuple(default=(0.0, 0.0, 0.0, 0.0), length=4, precedence=-1, doc="Edges of the grid in km.")
 
     def load(
-        self, *, variables: list[str], n_times: int, shape: tuple[int, int], extent: tuple[float, ...], residual: bool
+        self,
+        *,
+        variables: list[str],
+        n_times: int,
+        shape: tuple[int, int],
+        extent: tuple[float, ...],
+        quantities: list[str],
     ) -> None:
-        """Fit the bounds to a run of `shape` (y, x) cells; a choice that it has too is kept. `residual`: it has one."""
+        """Fit the bounds to a run of `shape` (y, x) cells; a choice that it has too is kept. `quantities`: it has."""
         self.param.variable.objects = list(variables)
-        self.param.quantity.objects = ["raw", "residual"] if residual else ["raw"]
+        self.param.quantity.objects = ["raw", *quantities]
         self.param.time.bounds = (0, n_times - 1)
         self.param.box.extent = None
         self.param.height.bounds = self.param.width.bounds = (1, sum(shape) + self.height + self.width)  # for now
         low = [min(SMALLEST_PATCH, n) for n in shape]
         self.param.update(
             variable=self.variable if self.variable in variables else variables[0],
-            quantity=self.quantity if residual else "raw",
+            quantity=self.quantity if self.quantity in quantities else "raw",
             time=min(self.time, n_times - 1),
             box=None,
             height=max(low[0], min(self.height, shape[0])),

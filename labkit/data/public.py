@@ -51,6 +51,12 @@ def fetch(name: str) -> Path:
     return folder
 
 
+def present(name: str) -> bool:
+    """Whether `fetch` would find every file of a data set on this machine, so that nothing is downloaded."""
+    roots = [root for root in (os.environ.get("LABKIT_DATA"), pooch.os_cache("labkit")) if root]
+    return any(all((Path(root) / name / file).is_file() for file in _dataset(name).files) for root in roots)
+
+
 def _dataset(name: str) -> PublicDataset:
     if name not in datasets():
         raise DataError(

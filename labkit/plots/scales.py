@@ -83,6 +83,11 @@ def finest_quantity(tree: xr.DataTree, variable: str) -> str:
     return next((quantity for quantity, base in BASES.items() if base in sources), "raw")
 
 
+def quantity_or_raw(tree: xr.DataTree, variables: Sequence[str], quantity: str) -> dict[str, str]:
+    """The quantity by variable, "raw" for those of which the tree has nothing to take off."""
+    return {v: quantity if BASES.get(quantity) in selection.available(tree, v) else "raw" for v in variables}
+
+
 def spectra_data(
     tree: xr.DataTree,
     variable: str,

@@ -1,0 +1,57 @@
+"""What a patch does not see, as bars: the correlation left between its middle and its edge, for each variable."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+from bokeh.models import BoxAnnotation, ColumnDataSource, FixedTicker, LabelSet, Legend, LegendItem, Range1d, Span
+from bokeh.plotting import figure
+
+from apps.explorer.sources import put
+from labkit.plots.colours import plain
+from labkit.plots.patch_choice import COLOURS, FORGOTTEN
+
+OFFSETS = {"y": -0.19, "x": 0.19}
+
+
+class Left:
+    """Two bars a variable, along y and along x. Where they reach into the shaded part the edge is felt in the middle:
+    what happens there is tied to weather that the network is never shown."""
+
+    def __init__(self) -> None:
+        title = "Correlation left between the middle of a patch and its edge"
+        look = {"tools": "", "toolbar_location": None, "sizing_mode": "stretch_width", "height": 190}
+        self.figure = plot = figure(title=title, x_range=Range1d(-0.25, 1.25), y_range=Range1d(1, -1), **look)
+        plot.add_layout(BoxAnnotation(left=FORGOTTEN, fill_color="#b84a20", fill_alpha=0.10, level="underlay"))
+        plot.add_layout(Span(location=FORGOTTEN, dimension="height", line_color="#b84a20", line_dash="dotted"))
+        plot.add_layout(Span(location=0, dimension="height", line_color="#888888"))
+        self.bars, items = {}, []
+        for direction, colour in COLOURS.items():
+            self.bars[direction] = data = ColumnDataSource({"at": [], "value": [], "text": [], "end": []})
+            bars = plot.hbar("at", right="value", height=0.34, source=data, color=colour)
+            items.append(LegendItem(label=f"along {direction}", renderers=[bars]))
+            small = {"text_font_size": "11px", "text_color": "#7d7d7d", "text_baseline": "middle", "x_offset": 5}
+            plot.add_layout(LabelSet(x="end", y="at", text="text", source=data, **small))
+        plot.add_layout(Legend(items=items, label_text_font_size="11px", orientation="horizontal"), "below")
+        plot.xaxis.ticker = FixedTicker(ticks=[0, 0.25, 0.5, 0.75, 1])
+        plot.yaxis.ticker = FixedTicker(ticks=[])
+        plot.ygrid.visible = False
+
+    def show(self, left: xr.DataArray) -> None:
+        """left: (variable, direction), NaN where nothing lies beyond the patch or nothing is known."""
+        names = [plain(name, 24) for name in left["variable"].values]
+        for direction, data in self.bars.items():
+            values = left.sel(direction=direction).values
+            there = np.nan_to_num(values)
+            columns = {"at": np.arange(len(names)) + OFFSETS[direction], "value": there, "end": np.maximum(there, 0)}
+            put(data, columns | {"text": [_told(value) for value in values]})
+        self.figure.y_range.update(start=len(names) - 0.5, end=-0.5)
+        self.figure.height = 120 + 46 * len(names)
+        self.figure.yaxis.ticker.ticks = list(range(len(names)))
+        self.figure.yaxis.major_label_overrides = dict(enumerate(names))
+
+
+def _told(value: float) -> str:
+    if np.isnan(value):
+        return "nothing lies beyond"
+    return f"{value:.2f}: {max(value, 0) ** 2:.0%} of the variance is told from beyond the edge"
