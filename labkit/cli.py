@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import errno
 import json
+import os
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -72,6 +73,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("labkit: stopped; what was finished is kept, and the same command goes on", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except OSError as error:  # such as a file that is not there; full disks are met where files are written
         print(f"labkit: {error}", file=sys.stderr)
         return 3 if error.errno == errno.ENOSPC else 1

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import yaml
@@ -197,6 +198,22 @@ def test_sample_says_what_comes_next_and_that_comes(run, ensemble, tmp_path, cap
     table = capsys.readouterr().out
     assert all(name in table for name in ("t2m", "u10", "v10", "reflectivity"))
     assert "crps" in table.lower() and (tmp_path / "scores.csv").read_text().count("\n") > 4
+
+
+def test_score_by_stratum_adds_up_to_the_whole(ensemble, tmp_path, capsys):
+    assert main(["score", str(ensemble), "--by", "surface", "--csv", str(tmp_path / "by.csv")]) == 0
+    assert "sea" in capsys.readouterr().out
+    assert main(["score", str(ensemble), "--csv", str(tmp_path / "all.csv")]) == 0
+    by, whole = (pd.read_csv(tmp_path / name) for name in ("by.csv", "all.csv"))
+    part = by[(by.variable == "t2m") & (by.source == "prediction") & (by.bound == "estimate")]
+    assert set(part.stratum) == {"sea", "land"}
+    row = whole[(whole["variable"] == "t2m") & (whole["source"] == "prediction")]
+    assert np.average(part.crps, weights=part["count"]) == pytest.approx(float(row.crps.iloc[0]), rel=1e-5)
+
+
+def test_score_by_an_unknown_stratum_names_the_known_ones(ensemble, capsys):
+    assert main(["score", str(ensemble), "--by", "weekday"]) == 1
+    assert "season" in capsys.readouterr().err
 
 
 def test_score_compares_two_runs_of_the_same_cases(ensemble, tmp_path, capsys):
