@@ -33,6 +33,7 @@ from labkit.verify.scores import score_tree
 from labkit.verify.seams import seams
 
 NANO_MINUTES = 9
+AREAS = (1, 16, 64)  # sides of areas, cells
 PATCH = 64  # cells a side, where memory is measured
 BATCH = 13  # patches at once: half of the 25 that cover a domain of sixteen
 COUNTED = ("samples", "warmup_samples", "ema_halflife_samples", "validate_every", "checkpoint_every", "log_every")
@@ -78,6 +79,7 @@ def skill(options: argparse.Namespace) -> dict:
         figures[name] = {
             str(variable): {
                 "achieved_skill": round(float(skills.sel(variable=variable)), 4),
+                "area_spread": area_spread(tree, str(variable)),
                 "seams": seam_figures(tree, str(variable), starts, patch),
             }
             for variable in skills["variable"].values
@@ -102,6 +104,17 @@ def seam_figures(tree, variable: str, starts, patch: tuple[int, int]) -> dict:
     anomalies = [tree[group][variable] - tree[group][variable].mean("ensemble") for group in ("prediction", "oracle")]
     found = seams(anomalies[0], starts=starts, patch=patch, reference=anomalies[1])
     return {str(name): [round(float(value), 3) for value in found[name]] for name in found}
+
+
+def area_spread(tree, variable: str) -> dict[str, float]:
+    """Spread of the members' means over areas, by the areas' side in cells, over the oracle's: what a small patch
+    would lose, since no patch knows how the next one's mean will turn out."""
+    found = {}
+    for side in AREAS:
+        means = (tree[group][variable].load().coarsen(y=side, x=side).mean() for group in ("prediction", "oracle"))
+        spread = [float(mean.var("ensemble", ddof=1).mean()) ** 0.5 for mean in means]
+        found[str(side)] = round(spread[0] / spread[1], 3)
+    return found
 
 
 def memory() -> dict:

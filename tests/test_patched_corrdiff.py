@@ -11,6 +11,7 @@ from labkit.errors import ConfigError
 from labkit.recipes import corrdiff
 from labkit.recipes.corrdiff import training
 from labkit.recipes.corrdiff.drawing import draw_cases
+from labkit.recipes.corrdiff.model import default_batch
 from labkit.sampling import Schedule
 
 PATCH = "patch={shape: [8, 12], overlap: 4}"
@@ -90,6 +91,14 @@ def test_drawing_pairs_every_patch_with_its_own_place():
     members(model, pairs)
     check_pairing(model, spy, orography(model, pairs))
     assert max(len(x) for x, _, _ in spy.seen) == 5  # never more patches than asked for
+
+
+def test_few_members_need_no_full_batch():
+    """Of patches as many as these members have, and never more than the device would take."""
+    model = patched_model()
+    patches = len(model.patch_grid((16, 24)))
+    assert default_batch(model, (16, 24), members=2) == 2 * patches > 2
+    assert default_batch(model, (16, 24), members=10_000) == default_batch(model, (16, 24))
 
 
 def test_training_and_drawing_show_the_network_the_same_of_a_patch():

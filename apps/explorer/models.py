@@ -111,7 +111,7 @@ class CorrDiffModels:
             solver=request.solver,
             num_steps=request.num_steps,
             with_oracle=request.with_oracle,
-            batch_size=min(default_batch(model, pairs.shape), wanted),  # a few members need no full batch
+            batch_size=default_batch(model, pairs.shape, members=wanted),
             on_member=on_member,
             progress=progress,
             cancel=cancel,

@@ -215,12 +215,16 @@ class CorrDiff:
         return found
 
 
-def default_batch(model: CorrDiff, shape: tuple[int, int]) -> int:
+def default_batch(model: CorrDiff, shape: tuple[int, int], *, members: int | None = None) -> int:
     """A batch that keeps the device busy: about 65,000 fine cells on a CPU, 8 million on a GPU. Of patches where the
-    model draws these, else of domains of `shape`."""
+    model draws these, else of domains of `shape`. No more than `members` of the domain need, where that is given."""
     cells = 65_536 if model.hardware.device.type == "cpu" else 8_000_000
-    seen = shape if model.config.patch is None else model.config.patch.shape
-    return int(np.clip(cells // int(np.prod(seen)), 1, 512))
+    in_patches = model.config.patch is not None
+    seen = model.config.patch.shape if in_patches else shape
+    size = int(np.clip(cells // int(np.prod(seen)), 1, 512))
+    if members is None:
+        return size
+    return min(size, members * (len(model.patch_grid(shape)) if in_patches else 1))
 
 
 def open_part(config: CorrDiffConfig, part: str, **changes) -> Pairs:

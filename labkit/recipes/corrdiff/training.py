@@ -267,8 +267,7 @@ def _judge_diffusion(model: CorrDiff, validation: Pairs):
     settings = model.config.validation
     cases = _cases(validation, settings.cases)
     seeds = list(range(settings.members))
-    each = 1 if model.config.patch is None else len(model.patch_grid(validation.shape))
-    batch_size = min(default_batch(model, validation.shape), len(cases) * len(seeds) * each)
+    batch_size = default_batch(model, validation.shape, members=len(cases) * len(seeds))
     schedule = _schedule(model, solver=settings.solver, num_steps=settings.num_steps)
     truth = np.asarray(validation.target.isel(time=cases).data)
     if validation.mask is not None:
