@@ -163,15 +163,16 @@ class FssByThreshold:
         plot.scatter("x", "y", source=self.rings, line_color="colour", **ring)
         plot.legend.update(location="bottom_right", background_fill_alpha=0.6, label_text_font_size="11px")
 
-    def show(self, data, known: Variable, useful_km: Sequence[float]) -> None:
-        """useful_km: where each threshold's line reaches its useful score."""
+    def show(self, data, known: Variable, useful: Sequence[tuple[float, float]]) -> None:
+        """useful: the point of each threshold's line from which it is, width in km and score."""
         width, steps = data.thresholds.window_km.values, data.thresholds.threshold.values
         colours = [MEMBER_COLOURS[k % len(MEMBER_COLOURS)] for k in range(len(steps))]
         rates = data.thresholds.base_rate.values
         labels = [f"{t:g} {known.units} ({100 * r:.2g} % of cells)" for t, r in zip(steps, rates, strict=True)]
         curves = list(data.thresholds.fss.transpose("threshold", "window").values)
         self.lines.data = {"xs": [width] * len(steps), "ys": curves, "colour": colours, "label": labels}
-        self.rings.data = {"x": list(useful_km), "y": data.thresholds.useful.values, "colour": colours}
+        x, y = zip(*useful, strict=True)
+        self.rings.data = {"x": x, "y": y, "colour": colours}
         _fit_windows(self.figure, width)
 
 

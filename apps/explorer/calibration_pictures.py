@@ -85,11 +85,12 @@ class NeighbourhoodsPicture(Picture):
         self.layout = column(self.legend, _side_by_side(self.sources, self.thresholds), self.table)
 
     def show(self, run: Run, asked: Asked, result) -> None:
-        from labkit.plots.neighbourhoods import LABELS, useful_window
+        from labkit.plots.neighbourhoods import LABELS, useful_point
 
         known = run.describe(asked.variable)
         self.sources.show(result, known)
-        self.thresholds.show(result, known, useful_window(result.thresholds).values)
+        several = [result.thresholds.isel(threshold=k) for k in range(result.thresholds.sizes["threshold"])]
+        self.thresholds.show(result, known, [useful_point(one) for one in several])
         lines = [(LABELS[s], COLOURS[s], DASHED[LINES.get(s, "solid")]) for s in result.sources]
         self.legend.object = legend_html([*lines, ("Useful from here", "#888888", "dashed")])
         self.table.object = useful_html(result, LABELS)

@@ -113,6 +113,7 @@ def rank_histogram_axes(axis: Axes, counts: Mapping[str, xr.DataArray], flat: xr
             axis.step(values["rank"], relative, where="mid", lw=2, **style)
     axis.axhline(1, color="#666666", ls="--", lw=1)
     axis.set(xlabel="rank of the truth among the members", ylabel="frequency, 1 where flat")
+    axis.xaxis.get_major_locator().set_params(integer=True)
     axis.set_ylim(0, 1.2 * axis.get_ylim()[1])  # room for the names
     axis.legend(frameon=False, fontsize=8, loc="upper center", ncols=3)
 

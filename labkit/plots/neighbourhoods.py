@@ -92,6 +92,12 @@ def useful_window(fss: xr.Dataset) -> xr.DataArray:
     return xr.apply_ufunc(_crossing, gap, kwargs={"width": width}, input_core_dims=[["window"]], vectorize=True)
 
 
+def useful_point(fss: xr.Dataset) -> tuple[float, float]:
+    """Where on its line a forecast becomes useful: width in km and FSS, NaN where it never does."""
+    width = float(useful_window(fss))
+    return width, float(np.interp(width, fss.window_km, fss.fss)) if np.isfinite(width) else np.nan
+
+
 def fss_table(data: Neighbourhoods) -> pd.DataFrame:
     """One line for each source and window at the chosen threshold, and for each further threshold of the model."""
     keep = ["window_km", "fss", "useful", "low", "high"]
@@ -140,7 +146,7 @@ def thresholds_axes(axis: Axes, data: Neighbourhoods, known: Variable) -> None:
         label = f"above {float(one.threshold):g} {known.units} ({100 * float(one.base_rate):.2g} % of cells)"
         colour = MEMBER_COLOURS[k % len(MEMBER_COLOURS)]
         axis.plot(one.window_km, one.fss, "-", color=colour, label=label)
-        axis.plot(float(useful_window(one)), float(one.useful), "o", ms=8, mfc="none", mew=2, color=colour)
+        axis.plot(*useful_point(one), "o", ms=8, mfc="none", mew=2, color=colour)
     axis.set_title("the model, by threshold; ring: useful from here")
     _finish(axis, data.thresholds)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -136,7 +137,9 @@ def scores_text(data: Mapping[str, Reliability]) -> str:
 def _reliability(members: xr.DataArray, truth: xr.DataArray, threshold: float, seed: int) -> Reliability:
     n, times = members.sizes["ensemble"], truth.sizes["time"]
     bins = None if n < MOST_BINS else 10
-    curve = reliability_diagram(members, truth, threshold, seed=seed, bins=bins)
+    with warnings.catch_warnings():  # a rare probability is in none of some draws
+        warnings.filterwarnings("ignore", "All-NaN slice", RuntimeWarning)
+        curve = reliability_diagram(members, truth, threshold, seed=seed, bins=bins)
     table = ensemble_table(members, truth, threshold, bins=bins).compute()
     scores = _scores(table.sum("time"), n).expand_dims(bound=["estimate"])
     if times < MIN_TIMES:
