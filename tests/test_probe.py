@@ -83,7 +83,7 @@ def test_every_figure_is_there(measured):
     found, _, told = measured
     assert told == sorted(told) and told[0] < 0.2 < 0.5 < told[-1]
     assert found.patch == (32, 32) and found.batch_size == 4
-    assert found.device.startswith("CPU, ") and found.precision in ("bf16", "fp32")
+    assert found.device.startswith("CPU, threads: 1") and found.precision in ("bf16", "fp32")
     assert 0 < found.draw_step_s < found.train_step_s < 60
     assert 4 < found.network_mb < 6  # 1.3 million parameters of 4 bytes
 

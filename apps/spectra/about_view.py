@@ -21,7 +21,10 @@ READING = {
     preferred one. Missing cells are left out pair by pair. Less each field's own mean, every curve falls below zero
     somewhere, because what is left adds up to nothing; less the mean of all fields, what whole fields share counts.""",
     "Patch size": """the smallest patch that holds the reach of every variable, what it costs, and what a smaller one
-    would not see. Move it and look.""",
+    would not see: the bars are what is still shared by the middle of a patch and its edge. Move it and look. What
+    training and drawing with it take is measured on this machine when you ask for it, in the server's queue.""",
+    "Data sets": """beside the runs: their truth, and their input brought to the fine grid by bilinear interpolation.
+    They have no regression; what the interpolated input leaves reaches farther than what a regression will leave.""",
     "Window": """a domain with unlike edges has a spectrum of its own, which falls as k^-2. Hann's window hides the
     edges; the cosine transform (Denis et al. 2002) mirrors the field there instead; without a window Parseval's law
     holds to the last digit.""",

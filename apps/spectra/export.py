@@ -24,9 +24,12 @@ def csv(run: Run, state: SpectraState) -> StringIO:
     """The curves as columns, a line for each wavelength or distance, with a first line that says what and where."""
     variable, buffer = run.describe(state.variable), StringIO()
     where = "whole domain" if state.box is None else f"box {state.box} km"
-    buffer.write(f"# {variable.name} [{variable.units}], {state.quantity}, {state.direction}, {where}\n")
-    table = patch_table(run, state) if state.tab == "patch" else curve_table(run, state)
-    table.to_csv(buffer, index_label=None)
+    if state.tab == "patch":
+        buffer.write(f"# all variables, {state.quantity}, patch {state.height} x {state.width} cells, {where}\n")
+        patch_table(run, state).to_csv(buffer)
+    else:
+        buffer.write(f"# {variable.name} [{variable.units}], {state.quantity}, {state.direction}, {where}\n")
+        curve_table(run, state).to_csv(buffer, index_label=None)
     buffer.seek(0)
     return buffer
 
@@ -60,7 +63,7 @@ def patch_table(run: Run, state: SpectraState) -> pd.DataFrame:
     options["quantity"] = quantity_or_raw(tree, names, options["quantity"])
     reach = reach_data(tree, names, curves=True, **options)
     left = remaining(reach, patch, shape=(len(run.y), len(run.x)))
-    table = reach.drop_vars("rho").merge(left.rename(half="middle_to_edge", whole="edge_to_edge"))
+    table = reach.drop_dims("cell").merge(left.rename(half="middle_to_edge", whole="edge_to_edge"))
     return table.to_dataframe()
 
 

@@ -5,7 +5,7 @@ Each is made once; what changes later are columns of its sources and ends of its
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import xarray as xr
@@ -62,6 +62,7 @@ class Densities:
         k = means["truth"].wavenumber.values
         for source, data in self.lines.items():
             put(data, _columns(k, means.get(source)))
+        show_named(self.upper, means)
         own = spectra.get("prediction")
         drawn = members and own is not None and "ensemble" in own.dims
         put(self.members, {"xs": [k] * len(own), "ys": list(own.values)} if drawn else {"xs": [], "ys": []})
@@ -141,6 +142,7 @@ class Correlations:
         lag = rho["truth"].lag.values
         for source, data in self.lines.items():
             put(data, _columns(lag, rho.get(source)))
+        show_named(self.figure, rho)
         put(self.band, _between(lag, band))
         for name, title, _ in LENGTHS:
             at = lengths.get(name, np.nan)
@@ -183,6 +185,13 @@ class Rose:
         put(self.rings, {"x": np.zeros(len(rings)), "y": np.zeros(len(rings)), "r": rings})
         for span in (self.figure.x_range, self.figure.y_range):
             span.update(start=-radius, end=radius)
+
+
+def show_named(plot: figure, sources: Collection[str]) -> None:
+    """Name in the legend only the sources that there are."""
+    hidden = {SOURCE_LABELS[source] for source in ORDER if source not in sources}
+    for item in plot.legend[0].items:
+        item.visible = item.label.value not in hidden
 
 
 def round_wavelengths(low: float, high: float) -> list[float]:

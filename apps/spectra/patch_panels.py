@@ -11,6 +11,10 @@ from apps.explorer.sources import put
 from labkit.plots.colours import plain
 from labkit.plots.patch_choice import COLOURS, FORGOTTEN
 
+MEANING = (
+    "How much of what happens in the middle of a patch could be told from what happens just beyond its edge, which the "
+    "network is never shown. Shaded: more than 1/e is left, the patch is too small."
+)
 OFFSETS = {"y": -0.19, "x": 0.19}
 
 
@@ -54,4 +58,4 @@ class Left:
 def _told(value: float) -> str:
     if np.isnan(value):
         return "nothing lies beyond"
-    return f"{value:.2f}: {max(value, 0) ** 2:.0%} of the variance is told from beyond the edge"
+    return f"{value:.2f}, {max(value, 0) ** 2:.0%} of the variance"

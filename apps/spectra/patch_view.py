@@ -13,11 +13,11 @@ import panel_material_ui as pmui
 import xarray as xr
 
 from apps.explorer.runs import Run
-from apps.explorer.view import column, row, select
+from apps.explorer.view import column, html, row, select
 from apps.spectra.code import known_variables
 from apps.spectra.costs import Costs
 from apps.spectra.data_sets import data_sentences, factor_of, tree_in_memory
-from apps.spectra.patch_panels import Left
+from apps.spectra.patch_panels import MEANING, Left
 from apps.spectra.spectra_view import Computed, Region, chosen, quantity_choice
 from apps.spectra.state import NETWORKS
 from labkit.plots.colours import plain
@@ -25,6 +25,7 @@ from labkit.tiling import tiles
 from labkit.verify.patch_size import configuration, cover_cost, reach_warnings, recommend_patch, remaining
 
 SIDES = (("height", "Height of a patch [cells]"), ("width", "Width [cells]"), ("overlap", "Overlap [cells]"))
+MOST_BOXES = 100  # more than these are a hatching
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,8 @@ class PatchView(Computed):
     def build(self, run: Run) -> pn.viewable.Viewable:
         state = self.state
         look = {"size": "small", "description": "", "margin": (8, 16), "sizing_mode": "stretch_width"}
-        hint = "How patches of this size lie on the domain; neighbours share the cells between two lines."
+        hint = "How patches of this size lie on the domain (of many, those in the middle); neighbours share the cells "
+        hint += "between two lines."
         self.region = Region(self.session, run, width=540, hint=hint, fixed=True)
         sliders = [pmui.IntSlider.from_param(state.param[name], label=label, **look) for name, label in SIDES]
         self.take = pmui.Button(label="Take the recommendation", size="small", margin=(6, 12), on_click=self._take)
@@ -54,7 +56,8 @@ class PatchView(Computed):
         self.left, self.costs = Left(), Costs(self.session)
         self.text = pn.pane.HTML(sizing_mode="stretch_width", margin=(4, 12))
         buttons = row(self.take, self.copy, align="center")
-        under = column(self.region.column, self.left.figure, styles={"flex": "0 1 560px", "min-width": "0"})
+        meaning = html(MEANING, faint=True)
+        under = column(self.region.column, self.left.figure, meaning, styles={"flex": "0 1 560px", "min-width": "0"})
         self.body = column(*sliders, buttons, self.costs.row, self.text, styles={"flex": "1 1 0", "min-width": "0"})
         networks = select(state.param.network, {name: name for name in NETWORKS}, "Network", width=130)
         return column(row(quantity_choice(state), networks, align="center"), row(under, self.body))
@@ -119,12 +122,19 @@ def reach_of(run: Run, network: str, options: dict) -> Reach:
 
 
 def patch_boxes(run: Run, patch: tuple[int, int], overlap: int) -> list[tuple[float, float, float, float]]:
-    """Edges (west, south, east, north) in km of the patches as they cover the domain; the first hundred."""
+    """Edges (west, south, east, north) in km of the patches as they cover the domain; of many those in the middle."""
     (west, south, _, _), (dx, dy) = run.extent, run.spacing
     shape = (len(run.y), len(run.x))
     starts = [tiles(n, p, min(overlap, p - 1) if p < n else 0) for n, p in zip(shape, patch, strict=True)]
+    if math.prod(map(len, starts)) > MOST_BOXES:
+        starts = [_middle(along) for along in starts]
     corners = [(west + x * dx, south + y * dy) for y in starts[0] for x in starts[1]]
-    return [(float(x), float(y), float(x + patch[1] * dx), float(y + patch[0] * dy)) for x, y in corners[:100]]
+    return [(float(x), float(y), float(x + patch[1] * dx), float(y + patch[0] * dy)) for x, y in corners]
+
+
+def _middle(starts: np.ndarray, count: int = 5) -> np.ndarray:
+    first = max((len(starts) - count) // 2, 0)
+    return starts[first : first + count]
 
 
 def patch_html(run: Run, patch: tuple[int, int], overlap: int, advice, found: Reach) -> str:

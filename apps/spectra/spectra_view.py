@@ -76,7 +76,7 @@ class SpectraView(Computed):
             choice(self.state.param.direction, DIRECTIONS, "Waves"),
             select(self.state.param.window, windows, "Window", width=160),
             select(self.state.param.detrend, trends, "Detrend", width=160),
-            switch(self.state.param.members, "Each member"),
+            switch(self.state.param.members, "Each member", visible=run.n_members > 0),
             align="center",
         )
         plots = column(self.densities.upper, self.densities.lower, styles={"flex": "1 1 0", "min-width": "0"})

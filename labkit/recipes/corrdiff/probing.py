@@ -73,7 +73,7 @@ def measure(request: dict) -> Probe:
         batch_size=size,
         **found,
         network_mb=network_mb,
-        device=torch.cuda.get_device_name() if cuda else f"CPU, {torch.get_num_threads()} threads",
+        device=torch.cuda.get_device_name() if cuda else f"CPU, threads: {torch.get_num_threads()}",
         precision="bf16" if model.hardware.bf16 else "fp32",
     )
 
