@@ -23,6 +23,7 @@ SINGLE = "member"  # single members, each compared by itself: what a determinist
 LABELS = SOURCE_LABELS | {"prediction": "Model, probability", SINGLE: "Model, single members"}
 COLOURS = SOURCE_COLOURS | {SINGLE: SOURCE_COLOURS["prediction"]}
 DASHES = {"interpolation": "dotted", "regression": "dashed", SINGLE: "dashed"}
+SOME = 8  # members speak for all of them
 COMMON = (0.001, 0.9)  # shares of the truth between which a threshold of the registry says something
 QUANTILES = (0.5, 0.9, 0.99)
 
@@ -67,8 +68,7 @@ def fss_data(
     windows, window_km = _windows(tree)
     sums = {s: _sums(field, truth, threshold, windows, window_km) for s, field in fields.items()}
     sources = {s: fss_of(one) for s, one in sums.items()}
-    members = _sums(fields["prediction"], truth, threshold, windows, window_km, compare="members")
-    sources[SINGLE] = fss_of(members, over=("time", "ensemble"))
+    sources[SINGLE] = _single(fields["prediction"], truth, threshold, windows, window_km)
     sources["prediction"] = sources["prediction"].merge(_bounds(sums["prediction"], seed))
     steps = list(thresholds_of(known, truth) if thresholds is None else thresholds)
     several = [fss_of(_sums(fields["prediction"], truth, step, windows, window_km)) for step in steps]
@@ -170,9 +170,17 @@ def _windows(tree: xr.DataTree) -> tuple[list[tuple[int, int]], np.ndarray]:
     return pairs, np.array([np.sqrt(py * spacing[0] * px * spacing[1]) for py, px in pairs])
 
 
-def _sums(field, truth, threshold: float, windows, window_km: np.ndarray, *, compare: str = "probability"):
-    sums = fss_sums(field, truth, threshold=threshold, windows=windows, compare=compare)
+def _sums(field, truth, threshold: float, windows, window_km: np.ndarray) -> xr.Dataset:
+    sums = fss_sums(field, truth, threshold=threshold, windows=windows)
     return sums.assign_coords(window_km=("window", window_km))
+
+
+def _single(members, truth, threshold: float, windows, window_km: np.ndarray) -> xr.Dataset:
+    """FSS of members compared by themselves, pooled: of SOME at most, one after the other for the memory's sake."""
+    n = members.sizes["ensemble"]
+    some = np.unique(np.linspace(0, n - 1, min(n, SOME)).astype(int))
+    each = [_sums(members.isel(ensemble=k, drop=True), truth, threshold, windows, window_km) for k in some]
+    return fss_of(xr.concat(each, "ensemble"), over=("time", "ensemble"))
 
 
 def _bounds(sums: xr.Dataset, seed: int) -> xr.Dataset:

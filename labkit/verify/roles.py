@@ -13,6 +13,8 @@ from labkit.errors import DataError
 from labkit.verify.probability import consistency, reliability
 from labkit.verify.scores import MEMBER, anomalies
 
+SLAB = 2_000_000  # values ranked at once
+
 
 def pit_tables(members: xr.DataArray, truth: xr.DataArray, *, seed: int, bins: int | None = None) -> xr.Dataset:
     """Cells in each bin of the PIT with each of the n + 1 fields as the truth by turns: (role, time, bin). Computes.
@@ -54,6 +56,11 @@ def _each(members: xr.DataArray) -> list[xr.DataArray]:
 def _counts(values: np.ndarray, bins: int, rng: np.random.Generator) -> np.ndarray:
     """values (cell, field) -> how many cells of each field lie in each bin of its rank among all, (field, bin)."""
     values = values[np.isfinite(values).all(axis=1)]
+    parts = np.array_split(values, max(1, -(-values.size // SLAB)))
+    return sum(_slab_counts(part, bins, rng) for part in parts)
+
+
+def _slab_counts(values: np.ndarray, bins: int, rng: np.random.Generator) -> np.ndarray:
     n = values.shape[1]
     order = np.lexsort((rng.random(values.shape), values), axis=-1)
     rank = np.empty(values.shape)
