@@ -90,7 +90,7 @@ def _patch_size(options) -> None:
     multiple = options.multiple or network_multiple(config)
     multiples = tuple(math.lcm(multiple, factor) for factor in subject.factor)
     grid = {"spacing_km": spacing_of(subject.tree), "shape": subject.shape}
-    advice = recommend_patch(reach, **grid, multiple=multiples)
+    advice = recommend_patch(reach, **grid, multiple=multiples, align=subject.factor)
     _say_what(subject, quantities)
     _print_advice(advice, reach, subject, grid["spacing_km"])
     if options.probe:
@@ -121,7 +121,7 @@ def _print_advice(advice, reach, subject, spacing_km: tuple[float, float]) -> No
     from labkit.verify.patch_size import cover_cost, data_warnings, lost_sentence, remaining
 
     (height, width), (dy, dx) = advice.patch, spacing_km
-    cost = cover_cost(subject.shape, advice.patch, advice.overlap)
+    cost = cover_cost(subject.shape, advice.patch, advice.overlap, align=subject.factor)
     print(f"patch      {height} x {width} cells, {height * dy:.0f} x {width * dx:.0f} km, {advice.overlap} shared")
     print(f"cost       {cost.patches} patches cover the domain, {cost.waste:.2f} times its cells")
     left = remaining(reach, advice.patch, shape=subject.shape).half.max("direction")

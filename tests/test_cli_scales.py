@@ -125,6 +125,7 @@ def test_what_remains_at_a_distance_is_the_correlation_there():
 
 def test_curves_are_those_that_the_lengths_are_of():
     tree = synthetic_tree(members=2, times=5, n=32, dx_km=8.0)
+    assert finest_quantity(tree, "t2m") == "residual"
     reach = reach_data(tree, ["t2m", "u10"], quantity={"t2m": "raw", "u10": "residual"}, curves=True)
     assert "rho" not in reach_data(tree, ["t2m"])
     fold = float(reach.e_folding.sel(variable="u10", direction="x")) / 8
@@ -193,6 +194,9 @@ def test_patch_size_of_a_data_set_says_what_it_is_of_and_warns_of_the_data(capsy
     assert "below the 50,000 advised" in text and "coarsening" not in text
     shape = yaml.safe_load(text.split("# labkit\n")[1].split("\n\n")[0])["patch"]["shape"]
     assert all(side % 8 == 0 and side <= 32 for side in shape)  # eight: nano's network; four: coarse cells
+    assert main(["patch-size", "idealised", *IDEALISED, "--multiple", "6"]) == 0
+    sides = yaml.safe_load(capsys.readouterr().out.split("# labkit\n")[1].split("\n\n")[0])["patch"]["shape"]
+    assert all(side % 12 == 0 for side in sides)  # six, in whole coarse cells of four
     assert text.count("told from beyond it") + text.count("the patch is the domain") == 4
     assert main(["patch-size", "idealised", *IDEALISED[:3], "shape=[64, 64]", "factor=32", "--multiple", "4"]) == 0
     assert "coarsening by 32, beyond the 16 advised for the same variables" in capsys.readouterr().out

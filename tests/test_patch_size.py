@@ -1,5 +1,7 @@
 """The patch follows from the reach: large enough, no larger than needed, whole multiples, and honest warnings."""
 
+import math
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -74,6 +76,16 @@ def test_a_domain_smaller_than_the_smallest_patch_is_refused():
         recommend_patch(reach([[5, 5]]), spacing_km=(1.0, 1.0), shape=(12, 64), multiple=16)
 
 
+@pytest.mark.parametrize("km", [1, 9, 17, 40])
+@pytest.mark.parametrize("align", [(8, 8), (1, 16)])
+def test_what_is_recommended_can_be_laid_on_coarse_cells(km, align):
+    found = reach([[km, km]], fold=[[km, km]])
+    multiple = tuple(math.lcm(4, a) for a in align)
+    advice = recommend_patch(found, spacing_km=(1.0, 1.0), shape=(64, 64), multiple=multiple, align=align)
+    cost = cover_cost((64, 64), advice.patch, advice.overlap, align=align)  # raises where it cannot be
+    assert cost.patches > 1 and advice.overlap > 0
+
+
 def test_guidance_on_coarsening_and_samples():
     right = {"coarsening": (8, 11), "inferred": True, "samples": 6000, "patch": (16, 16), "shape": (64, 48)}
     assert data_warnings(**right) == []  # 12 patches a field
@@ -108,6 +120,8 @@ def test_cost_of_covering():
     shared = cover_cost((64, 64), (32, 32), 4)
     assert (shared.counts, shared.waste) == ((3, 3), 9 / 4)  # as upstream's, which pads where ours overlaps more
     assert cover_cost((64, 64), (32, 64), 4).counts == (3, 1)
+    assert cover_cost((64, 64), (16, 16), 4).counts == (5, 5)
+    assert cover_cost((64, 64), (16, 16), 4, align=(8, 1)).counts == (7, 5)  # they begin at coarse cells of eight
 
 
 def test_configuration_is_read_by_the_recipe():

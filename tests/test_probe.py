@@ -7,6 +7,7 @@ import pytest
 import torch
 from tiny_corrdiff import tiny_config, untrained
 
+from labkit.diffusion.patches import PatchGrid
 from labkit.errors import Cancelled, ConfigError, LabError
 from labkit.recipes.corrdiff import load_preset, open_part, probing
 from labkit.recipes.corrdiff.drawing import draw_cases
@@ -60,6 +61,12 @@ def test_as_many_patches_are_drawn_as_are_counted(patch, overlap, members, batch
     list(draw_cases(model, pairs, [0], range(members), schedule=schedule, batch_size=batch_size))
     counted = {"overlap": overlap, "factor": pairs.factor, "members": members, "schedule": schedule}
     assert sum(drawn) == drawn_entries((16, 16), patch, batch_size=batch_size, **counted)
+
+
+def test_patches_begin_at_coarse_cells():
+    grid = PatchGrid.of((64, 64), (16, 32), overlap=4, align=(8, 8))
+    counted = {"overlap": 4, "factor": (8, 8), "members": 1, "schedule": Schedule(solver="euler", num_steps=3)}
+    assert drawn_entries((64, 64), (16, 32), batch_size=1, **counted) == 3 * len(grid) == 3 * 7 * 3
 
 
 def test_a_drawing_and_a_batch_follow_from_the_steps():

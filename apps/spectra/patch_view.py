@@ -86,7 +86,7 @@ class PatchView(Computed):
         found, (dx, dy) = self.result, run.spacing
         shape = len(run.y), len(run.x)
         grid = {"spacing_km": (dy, dx), "shape": shape}
-        self.advice = recommend_patch(found.reach, **grid, multiple=found.multiple)
+        self.advice = recommend_patch(found.reach, **grid, multiple=found.multiple, align=factor_of(run))
         self.take.disabled = self.advice.patch == self._patch and self.advice.overlap == self.state.overlap
         self.left.show(remaining(found.reach, self._patch, shape=shape).half)
         self.copy.tags = [configuration(self._patch, self.state.overlap)["labkit"]]
@@ -125,11 +125,18 @@ def patch_boxes(run: Run, patch: tuple[int, int], overlap: int) -> list[tuple[fl
     """Edges (west, south, east, north) in km of the patches as they cover the domain; of many those in the middle."""
     (west, south, _, _), (dx, dy) = run.extent, run.spacing
     shape = (len(run.y), len(run.x))
-    starts = [tiles(n, p, min(overlap, p - 1) if p < n else 0) for n, p in zip(shape, patch, strict=True)]
+    sides = zip(shape, patch, alignment(run, patch, overlap), strict=True)
+    starts = [tiles(n, p, min(overlap, p - 1) if p < n else 0, align=a) for n, p, a in sides]
     if math.prod(map(len, starts)) > MOST_BOXES:
         starts = [_middle(along) for along in starts]
     corners = [(west + x * dx, south + y * dy) for y in starts[0] for x in starts[1]]
     return [(float(x), float(y), float(x + patch[1] * dx), float(y + patch[0] * dy)) for x, y in corners]
+
+
+def alignment(run: Run, patch: tuple[int, int], overlap: int) -> tuple[int, int]:
+    """Cells at whose multiples patches begin: those of a coarse cell, where they can."""
+    fits = zip(factor_of(run), patch, strict=True)
+    return factor_of(run) if all(p % f == 0 and overlap <= p - f for f, p in fits) else (1, 1)
 
 
 def _middle(starts: np.ndarray, count: int = 5) -> np.ndarray:
@@ -140,7 +147,7 @@ def _middle(starts: np.ndarray, count: int = 5) -> np.ndarray:
 def patch_html(run: Run, patch: tuple[int, int], overlap: int, advice, found: Reach) -> str:
     """What the patch costs, what it does not see, why another is recommended, and the lines that configure it."""
     (dx, dy), shape, reach = run.spacing, (len(run.y), len(run.x)), found.reach
-    cost = cover_cost(shape, patch, min(overlap, min(patch) - 1))
+    cost = cover_cost(shape, patch, min(overlap, min(patch) - 1), align=alignment(run, patch, overlap))
     said = [*reach_warnings(reach, patch, spacing_km=(dy, dx), shape=shape), *data_sentences(run, patch)]
     said += _misfits(patch, found.multiple)
     warnings = "".join(f"<li class='warn'>{escape(plain(text, 200))}</li>" for text in said)

@@ -53,12 +53,15 @@ def recommend_patch(
     spacing_km: tuple[float, float],
     shape: tuple[int, int],
     multiple: int | tuple[int, int] = 1,
+    align: tuple[int, int] = (1, 1),
 ) -> Advice:
     """The smallest patch that holds the reach of every variable, in whole multiples of cells, within the domain.
 
     reach: over (variable, direction "y" and "x"), in km: `zero_crossing`, `high`, its upper bound (NaN: not known), and
     `e_folding`. A zero crossing that is NaN lies beyond half the domain. multiple: cells that a side must be a multiple
-    of, such as the network's downsampling factor, along (y, x) or both. Raises ConfigError where the domain is none.
+    of, such as the network's downsampling factor, along (y, x) or both. align: cells at whose multiples patches begin,
+    such as those of a coarse cell; a patch holds two of these, so that neighbours can share one. Raises ConfigError
+    where the domain is none.
     """
     multiples = (multiple, multiple) if isinstance(multiple, int) else tuple(multiple)
     sides, needed, limiting, reasons = [], [], [], []
@@ -73,7 +76,8 @@ def recommend_patch(
             )
         name, km, sentence = _decide(reach.sel(direction=direction), direction)
         cells = most if math.isnan(km) else math.ceil(km / spacing_km[i] - 1e-9)
-        sides.append(min(max(_round_up(cells, multiples[i]), multiples[i]), most))
+        least = _round_up(2 * align[i], multiples[i])
+        sides.append(min(max(_round_up(cells, multiples[i]), least), most))
         needed.append(km)
         limiting.append(name)
         reasons.append(sentence)
@@ -145,9 +149,13 @@ def patches_of(shape: tuple[int, int], patch: tuple[int, int]) -> int:
     return math.prod(max(n // p, 1) for n, p in zip(shape, patch, strict=True))
 
 
-def cover_cost(shape: tuple[int, int], patch: tuple[int, int], overlap: int) -> Cost:
-    """What it takes to draw the whole domain with patches that share at least `overlap` cells."""
-    counts = tuple(len(tiles(n, p, overlap if p < n else 0)) for n, p in zip(shape, patch, strict=True))
+def cover_cost(
+    shape: tuple[int, int], patch: tuple[int, int], overlap: int, *, align: tuple[int, int] = (1, 1)
+) -> Cost:
+    """What it takes to draw the whole domain with patches that share at least `overlap` cells and begin at multiples
+    of `align`, such as the fine cells of a coarse one."""
+    sides = zip(shape, patch, align, strict=True)
+    counts = tuple(len(tiles(n, p, overlap if p < n else 0, align=a)) for n, p, a in sides)
     return Cost(counts, math.prod(counts) * math.prod(patch) / math.prod(shape))
 
 

@@ -25,7 +25,7 @@ from labkit.diffusion.patches import chunk_size, members_at_once
 from labkit.errors import Cancelled, ConfigError, LabError
 from labkit.recipes.corrdiff.config import CorrDiffConfig, PatchConfig
 from labkit.sampling import Schedule
-from labkit.tiling import tiles
+from labkit.verify.patch_size import cover_cost
 
 REFUSALS = {kind.__name__: kind for kind in (ConfigError, LabError)}
 
@@ -84,8 +84,7 @@ def drawn_entries(
     if tuple(patch) == tuple(shape):
         together, each = batch_size, batch_size
     else:
-        sides = zip(shape, patch, factor, strict=True)
-        patches = math.prod(len(tiles(n, p, overlap if p < n else 0, align=a)) for n, p, a in sides)
+        patches = cover_cost(shape, patch, overlap, align=factor).patches
         together = members_at_once(patches, batch_size)
         size = chunk_size(together * patches, batch_size)
         each = size * -(-together * patches // size)
