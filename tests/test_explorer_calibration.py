@@ -116,6 +116,18 @@ def test_grey_lies_where_the_bias_may_be_chance(explorer, view):
     assert maps.grid.marker.data == {"x": [20.0], "y": [-36.0]}
 
 
+def test_grey_lies_the_right_way_up_whichever_way_the_axis_runs(explorer, view, tmp_path):
+    explorer.state.diagnostic = "maps"
+    tree = parts.small_tree()
+    groups = {"/": tree.to_dataset(inherit=False)} | {f"/{g}": tree[g].to_dataset(inherit=False) for g in tree.children}
+    turned = xr.DataTree.from_dict({name: group.isel(y=slice(None, None, -1)) for name, group in groups.items()})
+    other = Explorer(parts.library(tmp_path, trees={"a": turned}), variable="reflectivity", tab="calibration")
+    other.state.diagnostic = "maps"
+    veils = [v.picture.maps.veils["bias"].data["image"][0] for v in (view, other.views["calibration"])]
+    np.testing.assert_array_equal(*veils)
+    assert len(np.unique(veils[0])) == 2
+
+
 def test_the_tail_that_is_too_strong_is_seen(tmp_path):
     tree = parts.small_tree()
     tree["prediction"]["reflectivity"] = tree["prediction"]["reflectivity"] * 1.5

@@ -9,7 +9,7 @@ import xarray as xr
 from bokeh.models import ColumnDataSource, Range1d, Slope, Span
 from bokeh.plotting import figure
 
-from labkit.plots.colours import MEMBER_COLOURS, SOURCE_COLOURS
+from labkit.plots.colours import SOURCE_COLOURS, THRESHOLD_COLOURS
 from labkit.variables import Variable
 
 BAND = "#8b95a1"
@@ -166,7 +166,7 @@ class FssByThreshold:
     def show(self, data, known: Variable, useful: Sequence[tuple[float, float]]) -> None:
         """useful: the point of each threshold's line from which it is, width in km and score."""
         width, steps = data.thresholds.window_km.values, data.thresholds.threshold.values
-        colours = [MEMBER_COLOURS[k % len(MEMBER_COLOURS)] for k in range(len(steps))]
+        colours = [THRESHOLD_COLOURS[k % len(THRESHOLD_COLOURS)] for k in range(len(steps))]
         rates = data.thresholds.base_rate.values
         labels = [f"{t:g} {known.units} ({100 * r:.2g} % of cells)" for t, r in zip(steps, rates, strict=True)]
         curves = list(data.thresholds.fss.transpose("threshold", "window").values)

@@ -45,6 +45,9 @@ MEMBER_COLOURS = (
 )
 MEMBER_DASHES = ("solid", "dashed", "dotted", "dashdot")
 
+# One event at several thresholds: in the order of the rainbow, legible on white and on dark grey.
+THRESHOLD_COLOURS = ("#c29400", "#38a169", "#0a9fc0", "#7c6fd6", "#b5658f")
+
 DIFFERENCES = "CET_D1A"
 PROBABILITIES = "CET_L18"
 SPREAD = "CET_L8"

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from labkit.errors import DataError
 from labkit.plots import selection
 from labkit.plots.calibration import MIN_TIMES, judged
-from labkit.plots.colours import MEMBER_COLOURS, SOURCE_COLOURS, SOURCE_LABELS
+from labkit.plots.colours import SOURCE_COLOURS, SOURCE_LABELS, THRESHOLD_COLOURS
 from labkit.variables import Variable
 from labkit.verify.bootstrap import interval, resampled_means
 from labkit.verify.neighbourhood import fss_of, fss_sums
@@ -144,7 +144,7 @@ def thresholds_axes(axis: Axes, data: Neighbourhoods, known: Variable) -> None:
     """The model's probabilities at each threshold; a ring where they become useful."""
     for k, one in enumerate(_each(data)):
         label = f"above {float(one.threshold):g} {known.units} ({100 * float(one.base_rate):.2g} % of cells)"
-        colour = MEMBER_COLOURS[k % len(MEMBER_COLOURS)]
+        colour = THRESHOLD_COLOURS[k % len(THRESHOLD_COLOURS)]
         axis.plot(one.window_km, one.fss, "-", color=colour, label=label)
         axis.plot(*useful_point(one), "o", ms=8, mfc="none", mew=2, color=colour)
     axis.set_title("the model, by threshold; ring: useful from here")
