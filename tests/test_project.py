@@ -39,7 +39,8 @@ ROOMS = {
     "sampling": PARTS | {"training"},
     "recipes": PARTS | {"training", "sampling"},
     "plots": GROUND | {"verify"},
-    "cli": PARTS | {"training", "sampling", "recipes", "plots"},
+    "cli_scales": PARTS | {"training", "sampling", "recipes", "plots"},
+    "cli": PARTS | {"training", "sampling", "recipes", "plots", "cli_scales"},
 }
 FORBIDDEN_IMPORTS = {"panel", "IPython", "ipywidgets", "geoviews", "pickle", "dill", "cloudpickle", "joblib", "shelve"}
 

@@ -31,6 +31,7 @@ SHORT_OF_MEMORY = ("allocate memory", "bad_alloc", "create a primitive", "out of
 
 
 def main() -> None:
+    """Answer the request on the standard input."""
     request = json.loads(sys.stdin.read())
     try:
         result: Probe | LabError = measure(request)
@@ -176,6 +177,7 @@ def free_mb() -> float:
 
 
 def too_little_memory(request: dict) -> LabError:
+    """What to say where the steps did not fit."""
     patch, size = " x ".join(map(str, request["patch"])), request["batch_size"] or 1
     return LabError(
         f"memory for patches of {patch} cells",
@@ -186,6 +188,7 @@ def too_little_memory(request: dict) -> LabError:
 
 
 def say(share: float) -> None:
+    """Tell how much is done."""
     print(json.dumps({"share": share}), flush=True)
 
 
