@@ -10,8 +10,9 @@ import yaml
 from synthetic_tree import synthetic_tree, write_tree
 from tiny_corrdiff import DATA, masked, tiny_config, trained_run, untrained
 
-from labkit import cli, cli_scales
+from labkit import cli
 from labkit.cli import main
+from labkit.cli import scales as cli_scales
 from labkit.data.catalogue import open_pairs
 from labkit.data.field_tree import baseline_channels, spread, tree_of
 from labkit.errors import ConfigError, DataError

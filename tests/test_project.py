@@ -39,8 +39,7 @@ ROOMS = {
     "sampling": PARTS | {"training"},
     "recipes": PARTS | {"training", "sampling"},
     "plots": GROUND | {"verify"},
-    "cli_scales": PARTS | {"training", "sampling", "recipes", "plots"},
-    "cli": PARTS | {"training", "sampling", "recipes", "plots", "cli_scales"},
+    "cli": PARTS | {"training", "sampling", "recipes", "plots"},
 }
 FORBIDDEN_IMPORTS = {"panel", "IPython", "ipywidgets", "geoviews", "pickle", "dill", "cloudpickle", "joblib", "shelve"}
 

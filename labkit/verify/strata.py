@@ -2,7 +2,8 @@
 
 A stratum is a whole number for each cell, time or both, -1 where unknown; the attribute `strata` names them in order.
 Strata taken from the truth (its rain) are for diagnosis only: a forecast that always cries wolf does well where it
-came (Lerch et al. 2017). For a fair comparison stratify by the input or by the forecast's own mean.
+came (Lerch et al. 2017). For a fair comparison stratify by the input; by the mean of n members of a perfect forecast
+there remains a bias of about the mean's anomaly / (n + 1), since a high mean is partly luck.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from labkit import __version__
-from labkit.cli_scales import add_verbs
+from labkit.cli.scales import add_verbs
 from labkit.errors import Cancelled, ConfigError, LabError, OutOfSpace
 
 EXIT_CODES = {OutOfSpace: 3, ConfigError: 2, LabError: 1}
@@ -260,7 +260,3 @@ def _yaml(values: dict) -> str:
     import yaml
 
     return yaml.safe_dump(values, sort_keys=False)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
