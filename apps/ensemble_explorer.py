@@ -12,7 +12,7 @@ import panel as pn
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from apps.explorer.app import Explorer, extension
-from apps.explorer.library import open_library
+from apps.parts.library import open_library
 
 extension()
 

@@ -9,8 +9,8 @@ import numpy as np
 import xarray as xr
 from synthetic_tree import START, VARIABLES, draw, state, synthetic_tree, write_tree
 
-from apps.explorer.library import Library
-from apps.explorer.models import DrawRequest, ModelCard
+from apps.parts.library import Library
+from apps.parts.models import DrawRequest, ModelCard
 from labkit.errors import Cancelled
 from labkit.store.registry import Registry
 

@@ -15,9 +15,9 @@ from apps.explorer.app import Explorer
 from apps.explorer.code import code_of, figure_of
 from apps.explorer.products import PRODUCTS, case, choice_of, make
 from apps.explorer.products_view import block_maximum, legend_html, painted_image
-from apps.explorer.runs import FieldStore, Run
 from apps.explorer.state import PRODUCTS as NAMES
 from apps.explorer.state import ExplorerState
+from apps.parts.runs import FieldStore, Run
 from labkit.plots.colours import MEMBER_COLOURS, member_style
 from labkit.plots.products import joined_lines, paint
 from labkit.verify import products

@@ -14,10 +14,10 @@ from synthetic_tree import vortex
 
 from apps.explorer import export, sentences
 from apps.explorer.code import call_of, code_of, figure_of
-from apps.explorer.models import is_run_folder, run_folders
-from apps.explorer.presets import find_presets
-from apps.explorer.runs import FieldStore, Run
 from apps.explorer.state import TABS, URL_NAMES, ExplorerState
+from apps.parts.models import is_run_folder, run_folders
+from apps.parts.presets import find_presets
+from apps.parts.runs import FieldStore, Run
 from labkit.errors import DataError
 from labkit.store.trees import open_tree
 
@@ -251,7 +251,7 @@ def test_png_is_a_picture_and_file_names_are_harmless(run, state):
 def test_runs_are_chosen_by_id_and_unreadable_files_are_told(tmp_path):
     (tmp_path / "broken.nc").write_bytes(b"not a file")
     library = parts.library(tmp_path)
-    from apps.explorer.library import Library
+    from apps.parts.library import Library
     from labkit.store.registry import Registry
 
     both = Library(Registry([tmp_path / "broken.nc", tmp_path / "sample.nc"], bundled=False), models=parts.FakeModels())

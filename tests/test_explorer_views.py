@@ -15,12 +15,12 @@ from bokeh.events import SelectionGeometry, Tap
 
 from apps.explorer.app import Explorer
 from apps.explorer.draw_view import DrawForm, progress_text
-from apps.explorer.maps import MAX_CELLS, MapGrid, arrow_lines
 from apps.explorer.members_view import Mosaic
 from apps.explorer.probability_view import ordinal
-from apps.explorer.queue import DrawQueue, Job, check_work
-from apps.explorer.runs import FieldStore, Run
-from apps.explorer.scale import LEVELS, Look, Scale, ticks
+from apps.parts.maps import MAX_CELLS, MapGrid, arrow_lines
+from apps.parts.queue import DrawQueue, Job, check_work
+from apps.parts.runs import FieldStore, Run
+from apps.parts.scale import LEVELS, Look, Scale, ticks
 from labkit.errors import DataError, LabError
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)> $$\\frac$$"

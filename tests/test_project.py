@@ -140,6 +140,15 @@ def test_rooms_form_a_ladder():
         assert all(order.index(other) < order.index(name) for other in below), name
 
 
+@pytest.mark.parametrize("app", ["parts", "explorer", "spectra"])
+def test_apps_share_their_parts_and_nothing_else(app):
+    allowed = {"apps.parts", f"apps.{app}"}
+    for path in (ROOT / "apps" / app).glob("*.py"):
+        names = imports(ast.parse(path.read_text()), f"apps.{app}")
+        found = {".".join(name.split(".")[:2]) for name in names if name.startswith("apps")}
+        assert found <= allowed, path.name
+
+
 def test_import_finder_sees_every_form():
     source = "import a.b\nfrom . import c\nfrom ..d import e\ndef f():\n    from labkit.cli import main\n"
     assert imports(ast.parse(source), "labkit.data") == {"a.b", "labkit.data.c", "labkit.d.e", "labkit.cli.main"}

@@ -13,7 +13,7 @@ from browser import headline, until, visit
 from playwright.sync_api import expect
 from synthetic_tree import write_tree
 
-from apps.explorer.queue import DrawQueue
+from apps.parts.queue import DrawQueue
 from apps.spectra import export
 from apps.spectra.app import SpectraExplorer, extension
 from apps.spectra.code import code_of, opening

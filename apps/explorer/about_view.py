@@ -6,8 +6,8 @@ from html import escape
 
 import panel as pn
 
-from apps.explorer.runs import Run
-from apps.explorer.view import View, column
+from apps.parts.runs import Run
+from apps.parts.view import View, column
 from labkit.plots.colours import plain
 
 READING = {

@@ -10,15 +10,16 @@ from apps.explorer.about_view import AboutView
 from apps.explorer.calibration_view import CalibrationView
 from apps.explorer.code import code_of
 from apps.explorer.draw_view import DrawView
-from apps.explorer.library import Library
 from apps.explorer.maps_view import MapsView
 from apps.explorer.members_view import MembersView
 from apps.explorer.point_view import PointView
 from apps.explorer.probability_view import ProbabilityView
 from apps.explorer.products_view import ProductsView
 from apps.explorer.state import URL_NAMES, ExplorerState
-from apps.explorer.view import WIDE, Session, icon, select
-from apps.shell import CodeDialog, Shell, bold, extension, heading, link_button, player
+from apps.parts.labels import short_time, time_label
+from apps.parts.library import Library
+from apps.parts.shell import CodeDialog, Shell, bold, extension, heading, link_button, player
+from apps.parts.view import WIDE, Session, icon, select
 
 __all__ = ["Explorer", "extension"]
 
@@ -136,7 +137,7 @@ class Explorer(Shell):
         self.presets.items = [
             {
                 "label": preset.label,
-                "secondary": f"{preset.found} · {sentences.short_time(run.times[preset.time])}",
+                "secondary": f"{preset.found} · {short_time(run.times[preset.time])}",
                 "icon": icon(ICONS[preset.key]),
             }
             for preset in self._found
@@ -164,7 +165,7 @@ class Explorer(Shell):
     def refresh(self, run) -> None:
         state = self.state
         self.time_player.value, self.member_player.value = state.time, state.member
-        self.time_text.object = bold(sentences.time_label(run.times[state.time]))
+        self.time_text.object = bold(time_label(run.times[state.time]))
         self.member_text.object = bold(
             f"Member {sentences.plain(run.member_names[state.member], 12)} of {run.n_members}"
         )

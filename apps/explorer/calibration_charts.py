@@ -9,10 +9,10 @@ import xarray as xr
 from bokeh.models import ColumnDataSource, FactorRange, ImageRGBA, Range1d, Span
 
 from apps.explorer.calibration_figures import ENSEMBLES, _figure, _source
-from apps.explorer.maps import MAX_CELLS, MapGrid
-from apps.explorer.runs import Run
-from apps.explorer.scale import Look
-from apps.explorer.sources import put
+from apps.parts.maps import MAX_CELLS, MapGrid
+from apps.parts.runs import Run
+from apps.parts.scale import Look
+from apps.parts.sources import put
 from labkit.plots.colours import SOURCE_COLOURS, palette
 from labkit.variables import Variable
 

@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from apps.explorer.runs import Run
-from apps.explorer.sentences import expected_coverage, time_label
+from apps.explorer.sentences import expected_coverage
 from apps.explorer.state import ExplorerState
+from apps.parts.labels import time_label
+from apps.parts.runs import Run
 from labkit.plots.colours import SOURCE_LABELS
 
 MAX_VALUES = 60_000_000

@@ -25,8 +25,8 @@ from apps.explorer.calibration_figures import (
 )
 from apps.explorer.calibration_jobs import Asked, Calibration
 from apps.explorer.maps_view import map_row
-from apps.explorer.runs import Run
-from apps.explorer.view import column, row
+from apps.parts.runs import Run
+from apps.parts.view import column, row
 from labkit.plots.colours import SOURCE_LABELS
 
 CHANCE = ("Chance, if calibrated", BAND, "band")

@@ -19,8 +19,8 @@ from apps.explorer.calibration_jobs import (
 )
 from apps.explorer.calibration_pictures import PICTURES, MapsPicture, Picture
 from apps.explorer.probability_view import fit_threshold, threshold_slider
-from apps.explorer.runs import Run
-from apps.explorer.view import View, choice, column, failure, html, row, select, set_text
+from apps.parts.runs import Run
+from apps.parts.view import View, choice, column, failure, html, row, select, set_text
 
 
 class CalibrationView(View):

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 
 from apps.explorer.calibration_jobs import asked_of, function_of, module_of
 from apps.explorer.products import options_of
-from apps.explorer.runs import Run
 from apps.explorer.state import ExplorerState
+from apps.parts.runs import Run
 
 FIGURES = {
     "maps": "maps_figure",

@@ -12,14 +12,14 @@ import panel as pn
 import panel_material_ui as pmui
 import param
 
-from apps.explorer.library import Library
 from apps.explorer.members_view import Mosaic
-from apps.explorer.models import DrawRequest, ModelCard
-from apps.explorer.queue import Job, check_work
-from apps.explorer.runs import Run
-from apps.explorer.scale import Look
-from apps.explorer.sentences import time_label
-from apps.explorer.view import View, column, failure, html, icon, row, select, set_text
+from apps.parts.labels import time_label
+from apps.parts.library import Library
+from apps.parts.models import DrawRequest, ModelCard
+from apps.parts.queue import Job, check_work
+from apps.parts.runs import Run
+from apps.parts.scale import Look
+from apps.parts.view import View, column, failure, html, icon, row, select, set_text
 from labkit.errors import LabError
 from labkit.plots.colours import colour_limits, describe, palette
 

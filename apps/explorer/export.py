@@ -11,8 +11,8 @@ import pandas as pd
 
 from apps.explorer.calibration_jobs import asked_of, table_of
 from apps.explorer.code import case_dataset, figure_of
-from apps.explorer.runs import Run
 from apps.explorer.state import ExplorerState
+from apps.parts.runs import Run
 from labkit.errors import LabError
 
 MAX_NETCDF_BYTES = 300 * 2**20

@@ -7,11 +7,11 @@ import panel as pn
 import panel_material_ui as pmui
 
 from apps.explorer import sentences
-from apps.explorer.maps import MapGrid
-from apps.explorer.runs import Run
-from apps.explorer.scale import Look
 from apps.explorer.state import ExplorerState
-from apps.explorer.view import View, choice, column, row, select, switch
+from apps.parts.maps import MapGrid
+from apps.parts.runs import Run
+from apps.parts.scale import Look
+from apps.parts.view import View, choice, column, row, select, switch
 from labkit.plots.colours import DIFFERENCES, difference_limits, palette
 from labkit.variables import canonical
 

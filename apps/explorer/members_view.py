@@ -13,10 +13,10 @@ from bokeh.plotting import figure
 
 from apps.explorer import sentences
 from apps.explorer.maps_view import value_look
-from apps.explorer.runs import Run
-from apps.explorer.scale import Look, bar_figure, color_bar, set_bar
-from apps.explorer.sources import put
-from apps.explorer.view import View, choice, column, html, row
+from apps.parts.runs import Run
+from apps.parts.scale import Look, bar_figure, color_bar, set_bar
+from apps.parts.sources import put
+from apps.parts.view import View, choice, column, html, row
 
 MAX_STAMP = 96
 

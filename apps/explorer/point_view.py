@@ -8,11 +8,11 @@ from bokeh.models import ColumnDataSource, Span
 from bokeh.plotting import figure
 
 from apps.explorer import sentences
-from apps.explorer.maps import MapGrid
 from apps.explorer.maps_view import map_row, value_look
-from apps.explorer.runs import Run
-from apps.explorer.sources import put
-from apps.explorer.view import View, choice, column, html, row
+from apps.parts.maps import MapGrid
+from apps.parts.runs import Run
+from apps.parts.sources import put
+from apps.parts.view import View, choice, column, html, row
 from labkit.plots.colours import SOURCE_COLOURS, SOURCE_LABELS
 
 

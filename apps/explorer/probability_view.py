@@ -6,12 +6,12 @@ import panel as pn
 import panel_material_ui as pmui
 
 from apps.explorer import sentences
-from apps.explorer.maps import MapGrid
 from apps.explorer.maps_view import map_row, value_look
-from apps.explorer.runs import Run
-from apps.explorer.scale import Look
 from apps.explorer.state import ExplorerState
-from apps.explorer.view import View, column, row
+from apps.parts.maps import MapGrid
+from apps.parts.runs import Run
+from apps.parts.scale import Look
+from apps.parts.view import View, column, row
 from labkit.plots.colours import (
     DIFFERENCES,
     PROBABILITIES,

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from apps.explorer.runs import Run
-from apps.explorer.sentences import expected_coverage, time_label
+from apps.explorer.sentences import expected_coverage
 from apps.explorer.state import ExplorerState
+from apps.parts.labels import time_label
+from apps.parts.runs import Run
 from labkit.plots import products as plots
 from labkit.plots.colours import plain
 from labkit.plots.products import Panels, severity_text

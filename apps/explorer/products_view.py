@@ -11,14 +11,14 @@ import panel as pn
 import panel_material_ui as pmui
 from bokeh.models import ColumnDataSource, ImageRGBA, MultiLine
 
-from apps.explorer.maps import MAX_CELLS, MapGrid
 from apps.explorer.maps_view import map_row, value_look
 from apps.explorer.probability_view import fit_threshold, threshold_slider
 from apps.explorer.products import PRODUCTS, SEVERITIES, Choice, Outcome, choice_of, make, options_of
-from apps.explorer.runs import Run
-from apps.explorer.scale import Look
-from apps.explorer.sources import put
-from apps.explorer.view import View, choice, column, failure, html, row, select, set_text
+from apps.parts.maps import MAX_CELLS, MapGrid
+from apps.parts.runs import Run
+from apps.parts.scale import Look
+from apps.parts.sources import put
+from apps.parts.view import View, choice, column, failure, html, row, select, set_text
 from labkit.errors import LabError
 from labkit.plots.colours import PROBABILITIES, SOURCE_COLOURS, member_style, palette, plain
 from labkit.plots.products import joined_lines, paint

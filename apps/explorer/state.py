@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 import param
 from param.parameterized import batch_call_watchers
+
+from apps.parts.place import Place, box_within, clamp
 
 TABS = ("maps", "members", "probability", "products", "point", "calibration", "draw", "about")
 PRODUCTS = ("paintball", "spaghetti", "matched", "neighbourhood", "envelope", "extremes", "clusters")
@@ -33,25 +33,6 @@ URL_NAMES = {
     "stamps": "of",
     "tab": "tab",  # last, so that a tab named in an address is drawn once, with all that the address says of it
 }
-
-
-class Place(param.NumericTuple):
-    """A point (x, y) or a box (west, south, east, north) in km: finite, inside `extent`, with an area if a box."""
-
-    __slots__ = ["extent"]
-
-    def __init__(self, default=None, *, extent=None, **params) -> None:
-        self.extent = extent
-        super().__init__(default=default, **params)
-
-    def _validate_value(self, val, allow_None) -> None:
-        super()._validate_value(val, allow_None)
-        if val is None:
-            return
-        west, south, east, north = self.extent or (-math.inf, -math.inf, math.inf, math.inf)
-        inside = all(west <= x <= east for x in val[::2]) and all(south <= y <= north for y in val[1::2])
-        if not (inside and all(map(math.isfinite, val)) and (len(val) == 2 or (val[0] < val[2] and val[1] < val[3]))):
-            raise ValueError(f"{self.name}: {val} is no place within {self.extent} km")
 
 
 class ExplorerState(param.Parameterized):
@@ -117,19 +98,8 @@ class ExplorerState(param.Parameterized):
     def select_point(self, x: float, y: float) -> None:
         """The place that was clicked; one outside the grid is brought to its edge, and a box is given up."""
         west, south, east, north = self.extent
-        self.param.update(point=(_clamp(x, west, east), _clamp(y, south, north)), box=None)
+        self.param.update(point=(clamp(x, west, east), clamp(y, south, north)), box=None)
 
     def select_box(self, x0: float, y0: float, x1: float, y1: float) -> None:
         """The box that was dragged, in any order of its corners."""
         self.box = box_within(self.extent, x0, y0, x1, y1) or self.box
-
-
-def box_within(extent: tuple[float, ...], x0: float, y0: float, x1: float, y1: float) -> tuple[float, ...] | None:
-    """West, south, east, north edges of the part of a box that lies within `extent`; None where it has no area."""
-    west, south, east, north = extent
-    xs, ys = sorted(_clamp(v, west, east) for v in (x0, x1)), sorted(_clamp(v, south, north) for v in (y0, y1))
-    return (xs[0], ys[0], xs[1], ys[1]) if xs[0] < xs[1] and ys[0] < ys[1] else None
-
-
-def _clamp(value: float, low: float, high: float) -> float:
-    return round(min(max(float(value), low), high), 3) if math.isfinite(value) else low

@@ -6,8 +6,8 @@ from html import escape
 
 import panel as pn
 
-from apps.explorer.runs import Run
-from apps.explorer.view import View, column
+from apps.parts.runs import Run
+from apps.parts.view import View, column
 
 READING = {
     "Spectra": """how much variance there is at each wavelength. A mean loses the short waves (its line falls away to

@@ -5,11 +5,11 @@ from __future__ import annotations
 import panel as pn
 import panel_material_ui as pmui
 
-from apps.explorer.library import Library
-from apps.explorer.runs import Run
-from apps.explorer.sentences import time_label
-from apps.explorer.view import WIDE, Session, choice, select
-from apps.shell import CodeDialog, Shell, bold, extension, heading, link_button, player
+from apps.parts.labels import time_label
+from apps.parts.library import Library
+from apps.parts.runs import Run
+from apps.parts.shell import CodeDialog, Shell, bold, extension, heading, link_button, player
+from apps.parts.view import WIDE, Session, choice, select
 from apps.spectra import export
 from apps.spectra.about_view import AboutView
 from apps.spectra.code import code_of, opening

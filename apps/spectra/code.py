@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
-from apps.explorer.library import Library
-from apps.explorer.runs import Run
+from apps.parts.library import Library
+from apps.parts.runs import Run
 from apps.spectra.data_sets import MOST_TIMES, DataRun, tree_in_memory
 from apps.spectra.spectra_view import chosen, none
 from apps.spectra.state import SpectraState

@@ -7,8 +7,8 @@ from functools import partial
 import numpy as np
 import panel as pn
 
-from apps.explorer.runs import Run
-from apps.explorer.view import choice, column, row
+from apps.parts.runs import Run
+from apps.parts.view import choice, column, row
 from apps.spectra.panels import Correlations, Rose
 from apps.spectra.spectra_view import DIRECTIONS, LEFT, Computed, chosen, computed, quantity_choice
 

@@ -8,9 +8,9 @@ from html import escape
 import panel as pn
 import panel_material_ui as pmui
 
-from apps.explorer.queue import Job
-from apps.explorer.runs import Run
-from apps.explorer.view import column, row
+from apps.parts.queue import Job
+from apps.parts.runs import Run
+from apps.parts.view import column, row
 from apps.spectra.data_sets import channels_of, factor_of
 from labkit.errors import LabError
 from labkit.plots.colours import plain

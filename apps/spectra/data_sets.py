@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from apps.explorer.library import Library
-from apps.explorer.models import CorrDiffModels, is_run_folder, run_folders
-from apps.explorer.runs import FieldStore, Run
+from apps.parts.library import Library
+from apps.parts.models import CorrDiffModels, is_run_folder, run_folders
+from apps.parts.runs import FieldStore, Run
 from labkit.errors import LabError
 from labkit.plots.colours import colour_limits, describe, plain
 from labkit.store.registry import Registry

@@ -7,7 +7,7 @@ from io import BytesIO, StringIO
 import pandas as pd
 import xarray as xr
 
-from apps.explorer.runs import Run
+from apps.parts.runs import Run
 from apps.spectra.code import call_of, figure_of, known_variables
 from apps.spectra.data_sets import tree_in_memory
 from apps.spectra.state import SpectraState

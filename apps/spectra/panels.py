@@ -12,7 +12,7 @@ import xarray as xr
 from bokeh.models import ColumnDataSource, CustomJSTickFormatter, FixedTicker, Label, Range1d, Span
 from bokeh.plotting import figure
 
-from apps.explorer.sources import put
+from apps.parts.sources import put
 from labkit.plots.colours import SOURCE_COLOURS, SOURCE_LABELS
 
 ORDER = ("interpolation", "regression", "mean", "prediction", "oracle", "truth")

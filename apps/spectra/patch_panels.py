@@ -7,7 +7,7 @@ import xarray as xr
 from bokeh.models import BoxAnnotation, ColumnDataSource, FixedTicker, LabelSet, Legend, LegendItem, Range1d, Span
 from bokeh.plotting import figure
 
-from apps.explorer.sources import put
+from apps.parts.sources import put
 from labkit.plots.colours import plain
 from labkit.plots.patch_choice import COLOURS, FORGOTTEN
 

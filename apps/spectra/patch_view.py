@@ -12,8 +12,8 @@ import panel as pn
 import panel_material_ui as pmui
 import xarray as xr
 
-from apps.explorer.runs import Run
-from apps.explorer.view import column, html, row, select
+from apps.parts.runs import Run
+from apps.parts.view import column, html, row, select
 from apps.spectra.code import known_variables
 from apps.spectra.costs import Costs
 from apps.spectra.data_sets import data_sentences, factor_of, tree_in_memory

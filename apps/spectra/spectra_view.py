@@ -8,11 +8,11 @@ from functools import partial
 import numpy as np
 import panel as pn
 
-from apps.explorer.maps import MapGrid
-from apps.explorer.runs import Run
-from apps.explorer.scale import Look
-from apps.explorer.sentences import time_label
-from apps.explorer.view import View, choice, column, failure, html, row, select, switch
+from apps.parts.labels import time_label
+from apps.parts.maps import MapGrid
+from apps.parts.runs import Run
+from apps.parts.scale import Look
+from apps.parts.view import View, choice, column, failure, html, row, select, switch
 from apps.spectra.data_sets import tree_in_memory
 from apps.spectra.panels import Densities
 from labkit.plots.colours import SOURCE_LABELS, palette

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import param
 
-from apps.explorer.state import Place, box_within
+from apps.parts.place import Place, box_within
 
 TABS = ("spectra", "correlation", "patch", "about")
 URL_NAMES = {

@@ -2,8 +2,9 @@
 
 A stratum is a whole number for each cell, time or both, -1 where unknown; the attribute `strata` names them in order.
 Strata taken from the truth (its rain) are for diagnosis only: a forecast that always cries wolf does well where it
-came (Lerch et al. 2017). For a fair comparison stratify by the input; by the mean of n members of a perfect forecast
-there remains a bias of about the mean's anomaly / (n + 1), since a high mean is partly luck.
+came (Lerch et al. 2017). For a fair comparison stratify by the input. Strata of the mean of n members leave a perfect
+forecast a bias of W / (W + n B) of that mean's anomaly, since a high mean is partly luck (W: variance of the members
+about what they scatter about, B: variance of that from case to case).
 """
 
 from __future__ import annotations

@@ -10,10 +10,10 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from apps.explorer.models import CorrDiffModels, Models, is_run_folder, run_folders
-from apps.explorer.presets import Preset, find_presets
-from apps.explorer.queue import DrawQueue
-from apps.explorer.runs import FieldStore, Run
+from apps.parts.models import CorrDiffModels, Models, is_run_folder, run_folders
+from apps.parts.presets import Preset, find_presets
+from apps.parts.queue import DrawQueue
+from apps.parts.runs import FieldStore, Run
 from labkit.errors import DataError, LabError
 from labkit.plots.colours import plain
 from labkit.store.registry import Registry

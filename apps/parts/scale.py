@@ -9,7 +9,7 @@ import numpy as np
 from bokeh.models import ColorBar, ColumnDataSource, FixedTicker, LinearColorMapper, Range1d
 from bokeh.plotting import figure
 
-from apps.explorer.sources import put
+from apps.parts.sources import put
 from labkit.plots.colours import nice_step
 
 LEVELS = 65534

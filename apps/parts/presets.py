@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import gaussian_filter, uniform_filter
 
-from apps.explorer.runs import Run
+from apps.parts.runs import Run
 from labkit.data.pairs import rain_from_reflectivity
 from labkit.variables import canonical
 

@@ -13,9 +13,8 @@ import panel as pn
 import panel_material_ui as pmui
 import param
 
-from apps.explorer.library import Library
-from apps.explorer.runs import Run
-from apps.explorer.state import ExplorerState
+from apps.parts.library import Library
+from apps.parts.runs import Run
 from labkit.errors import LabError
 
 
@@ -24,7 +23,7 @@ class Session(param.Parameterized):
 
     busy = param.Boolean(False)
 
-    def __init__(self, library: Library, state: ExplorerState) -> None:
+    def __init__(self, library: Library, state: param.Parameterized) -> None:
         super().__init__()
         self.library, self.state = library, state
         # The explorer sets these two: to say a sentence, and to offer the runs that the library has by now.

@@ -36,9 +36,9 @@ from bokeh.models import (
 from bokeh.models.glyphs import Glyph
 from bokeh.plotting import figure
 
-from apps.explorer.runs import Run
-from apps.explorer.scale import Look, Scale, bar_figure
-from apps.explorer.sources import put
+from apps.parts.runs import Run
+from apps.parts.scale import Look, Scale, bar_figure
+from apps.parts.sources import put
 
 MAX_CELLS = 65536
 _FRAME = 280  # nominal height of a map in pixels, by which its borders are added to its shape

@@ -11,7 +11,7 @@ import panel_material_ui as pmui
 import param
 from panel.util import edit_readonly
 
-from apps.explorer.view import WIDE, Session, View, icon
+from apps.parts.view import WIDE, Session, View, icon
 
 LOOK = {"shape": {"borderRadius": 6}, "typography": {"button": {"textTransform": "none"}}}
 THEME = {
