@@ -207,3 +207,12 @@ def test_training_runs_in_other_threads(tmp_path, uninterrupted):
     thread.start()
     thread.join()
     assert_same_run(RunFolder(tmp_path), uninterrupted)
+
+
+@pytest.mark.skipif(not torch.backends.mkl.is_available(), reason="a torch without MKL, whose sums are always alike")
+def test_matrix_products_do_not_depend_on_threads_or_addresses():
+    """MKL says of each product in which mode it was made."""
+    code = "import torch, labkit; a = torch.ones(8, 8); a @ a"
+    environment = {name: value for name, value in os.environ.items() if name != "MKL_CBWR"} | {"MKL_VERBOSE": "1"}
+    answer = subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True)
+    assert "SGEMM" in answer.stdout and "CNR:AUTO,STRICT" in answer.stdout
