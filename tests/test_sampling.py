@@ -194,7 +194,7 @@ def assert_same_contents(found, expected):
 def test_a_gaussian_comes_through_the_whole_path_in_native_units(model, pairs, monkeypatch):
     """With residuals drawn from N(0.5, 1) each channel has the regression's mean plus half its residuals' standard
     deviation, and their spread, both in native units."""
-    monkeypatch.setattr(model, "denoiser", lambda conditions, mean: exact_denoiser(0.5, 1.0))
+    monkeypatch.setattr(model, "denoiser", lambda *given: exact_denoiser(0.5, 1.0))
     schedule = Schedule(solver="dpmpp_2m", num_steps=40, sigma_min=0.01, sigma_max=400.0)
     found = draw_cases(model, pairs, [1], range(64), schedule=schedule, batch_size=64)
     members = np.stack([fields for _, _, fields in found]).astype(float)
