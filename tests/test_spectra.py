@@ -138,6 +138,14 @@ def test_effective_resolution_is_where_the_ratio_leaves_for_good():
     np.testing.assert_allclose(found, [64 / np.sqrt(2), np.nan, 256])  # half way in log k between 64 and 32 km
 
 
+def test_what_is_lost_and_comes_back_as_noise_is_lost_and_what_strays_is_not():
+    k = np.arange(1, 9) / 256
+    lost = [1.0, 1.0, 0.7, 0.6, 0.5, 0.7, 1.0, 1.1]
+    strays = [1.0, 1.5, 0.6, 1.0, 1.0, 1.0, 0.7, 1.0]
+    found = effective_resolution(xr.DataArray([lost, strays], dims=("case", "wavenumber"), coords={"wavenumber": k}))
+    np.testing.assert_allclose(found, [256 / (2 * 1.5 ** (2 / 3)), np.nan])  # 2/3 of the way in log k from 2 to 3
+
+
 def test_what_cannot_be_is_refused():
     with pytest.raises(ConfigError, match="direction of a spectrum: found 'zonal'"):
         power_spectrum(blank(1, 8, 8), dim="zonal", dx_km=1.0)

@@ -21,11 +21,13 @@ POLL_MS = 400
 class Costs:
     """A button that measures what the patch costs on this machine, in the queue that also draws; and what came of it.
 
-    The periodic callback that follows the job lives no longer than the job does.
+    The periodic callback that follows the job lives no longer than the job does, and shows nothing while the view that
+    it belongs to is not looked at (see `View.arrive`).
     """
 
-    def __init__(self, session) -> None:
-        self.session, self.job, self._asked, self._poller = session, None, None, None
+    def __init__(self, view) -> None:
+        self.view, self.session = view, view.session
+        self.job, self._asked, self._poller = None, None, None
         self.known: dict[tuple, list[str]] = {}
         small = {"size": "small", "variant": "outlined", "margin": (6, 8)}
         self.go = pmui.Button(label="Measure on this machine", on_click=self._start, **small)
@@ -36,10 +38,11 @@ class Costs:
 
     def show(self, run: Run) -> None:
         """What is known of the patch that is chosen."""
-        self.go.disabled = self.running
+        self.go.disabled = self.stop.visible = self.progress.visible = self.running
         if not self.running:
-            known = self.known.get(cost_key(run, self.session.state))
-            self._say(known or ["not measured yet: a few training steps and evaluations, ten to thirty seconds"])
+            key = cost_key(run, self.session.state)
+            failed = [self.job.message] if self.job and self.job.status != "done" and self._asked == key else []
+            self._say(self.known.get(key) or failed or ["not measured yet: a few training steps and evaluations, ten to thirty seconds"])
 
     @property
     def running(self) -> bool:
@@ -50,19 +53,19 @@ class Costs:
         job = self.job
         if job is None:
             return
+        if job.over:
+            self._stop_polling()
+            if job.status == "done":
+                self.known[self._asked] = job.arrived[0]
+        if not self.view.visible:
+            self.view.touch({"run"})  # to be drawn when it is opened
+            return
         self.progress.value = int(100 * job.done / job.total) if job.total else 0
         if not job.over:
             waiting = self.session.library.queue.position(job)
             self._say([f"waiting for {waiting} others on this server" if waiting > 0 else "measuring ..."])
             return
-        self._stop_polling()
-        self.go.disabled, self.stop.visible, self.progress.visible = False, False, False
-        if job.status == "done":
-            self.known[self._asked] = job.arrived[0]
-        if job.status != "done":
-            self._say([job.message])
-        else:
-            self.show(self.session.run)
+        self.show(self.session.run)
 
     def close(self) -> None:
         self._stop_polling()
@@ -80,7 +83,7 @@ class Costs:
         except LabError as error:
             self._say([str(error)])
             return
-        self.go.disabled, self.stop.visible, self.progress.visible = True, True, True
+        self.show(self.session.run)
         self._say(["waiting ..."])
         self._poller = pn.state.add_periodic_callback(self.poll, period=POLL_MS)
 

@@ -53,7 +53,7 @@ class PatchView(Computed):
         self.copy = pmui.Button(label="Copy the configuration", size="small", variant="outlined", margin=(6, 4))
         # The text travels as the button's tag: `args` of a JavaScript callback keep a session for ever.
         self.copy.js_on_click(code="navigator.clipboard && navigator.clipboard.writeText(cb_obj.origin.tags[0])")
-        self.left, self.costs = Left(), Costs(self.session)
+        self.left, self.costs = Left(), Costs(self)
         self.text = pn.pane.HTML(sizing_mode="stretch_width", margin=(4, 12))
         buttons = row(self.take, self.copy, align="center")
         meaning = html(MEANING, faint=True)

@@ -78,6 +78,7 @@ class SpectraView(Computed):
             select(self.state.param.detrend, trends, "Detrend", width=160),
             switch(self.state.param.members, "Each member", visible=run.n_members > 0),
             align="center",
+            sx={"flexWrap": "wrap"},
         )
         plots = column(self.densities.upper, self.densities.lower, styles={"flex": "1 1 0", "min-width": "0"})
         self.body = row(plots, self.region.column)

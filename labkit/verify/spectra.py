@@ -19,6 +19,7 @@ from labkit.verify.slabs import in_slabs
 DIRECTIONS = ("x", "y", "radial")
 WINDOWS = (None, "hann", "dct")
 DETRENDS = (None, "mean", "plane")
+LASTING = 3  # annuli for which a ratio must be outside to have left
 
 
 def power_spectrum(
@@ -85,13 +86,14 @@ def spectral_ratio(members: xr.DataArray, reference: xr.DataArray, *, dx_km: flo
 
 
 def effective_resolution(ratio: xr.DataArray, *, tolerance: float = 0.2) -> xr.DataArray:
-    """Wavelength (km) below which a spectral ratio (..., wavenumber) stays outside 1 +- tolerance, to the shortest.
+    """Wavelength (km) at which a spectral ratio (..., wavenumber), followed from the long waves, leaves 1 +- tolerance.
 
-    Interpolated in the logarithm of the wavenumber; the longest wave where all are outside, NaN where the shortest is
-    inside. Looked for from the short waves, of which there are many in a field, because the few long ones stray.
+    What is back inside within fewer than LASTING annuli has not left: there are few long waves in a field, and their
+    ratio strays. A later return does not count: what is lost at 15 km is not made good by noise at 8. Interpolated in
+    the logarithm of the wavenumber; the longest wave where the ratio is outside from there on, NaN where it never is.
     """
     return xr.apply_ufunc(
-        _last_entry,
+        _leaving,
         abs(ratio - 1) - tolerance,
         np.log(ratio.wavenumber),
         input_core_dims=[["wavenumber"], ["wavenumber"]],
@@ -222,15 +224,17 @@ def _slope(values: np.ndarray, axis: int, last: tuple[int, ...]) -> np.ndarray:
     return slope * ramp
 
 
-def _last_entry(excess: np.ndarray, log_wavenumber: np.ndarray) -> float:
-    inside = np.flatnonzero(excess <= 0)
-    if not inside.size:
-        return float(np.exp(-log_wavenumber[0]))
-    i = inside[-1]
-    if i == excess.size - 1:
+def _leaving(excess: np.ndarray, log_wavenumber: np.ndarray) -> float:
+    outside = excess > 0
+    for i in np.flatnonzero(outside):
+        if outside[i : i + LASTING].all():
+            break
+    else:
         return np.nan
-    share = -excess[i] / (excess[i + 1] - excess[i])
-    return float(np.exp(-(log_wavenumber[i] + share * (log_wavenumber[i + 1] - log_wavenumber[i]))))
+    if i == 0:
+        return float(np.exp(-log_wavenumber[0]))
+    share = -excess[i - 1] / (excess[i] - excess[i - 1])
+    return float(np.exp(-(log_wavenumber[i - 1] + share * (log_wavenumber[i] - log_wavenumber[i - 1]))))
 
 
 def _choose(what: str, found, options: Sequence) -> None:
