@@ -1,0 +1,208 @@
+"""What a cyclone is like about its centre: how strong, how wide, how even, as numbers and as profiles by radius."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import xarray as xr
+
+from labkit.errors import DataError
+from labkit.verify.cyclones.centres import pressure_centre
+from labkit.verify.cyclones.finding import PRESSURE, WIND, _whole, moving, over_times
+from labkit.verify.cyclones.ground import SPACE, Ground
+from labkit.verify.cyclones.polar import Rings, around, waves
+
+KNOT = 1852 / 3600  # m/s
+QUADRANTS = ("ne", "se", "sw", "nw")
+THRESHOLDS_KT = (34, 50, 64)
+FAR_KM = 600.0
+NEAR_KM = 120.0
+MEASURES = {
+    "max_wind": ("m s-1", "highest 10 m wind of any place, refined below the cell"),
+    "wave_wind": ("m s-1", "highest sum of wavenumbers 0 and 1 of the wind around the centre"),
+    "mean_wind": ("m s-1", "highest azimuthal mean of the tangential wind"),
+    "rmw": ("km", "radius of the highest azimuthal mean of the tangential wind"),
+    "asymmetry1": ("1", "amplitude of wavenumber 1 of the wind at that radius over its mean"),
+    "asymmetry2": ("1", "amplitude of wavenumber 2 of the wind at that radius over its mean"),
+    "crest1": ("degrees", "bearing from north of the crest of wavenumber 1, clockwise"),
+    "min_pressure": ("Pa", "lowest sea-level pressure at the centre, refined below the cell"),
+}
+RADII = tuple(f"r{knots}_{quadrant}" for knots in THRESHOLDS_KT for quadrant in QUADRANTS)
+
+
+def intensity(fields: xr.Dataset, centres: xr.Dataset) -> xr.Dataset:
+    """Numbers of the cyclones at `centres` (..., with `row`, `col` and `radius` as `find` gives them): those of
+    MEASURES, and `r34_ne` ...: the greatest radius (km) of 34, 50 and 64 kt in each quadrant, 0 where not reached.
+
+    The highest wind is looked for within three filter radii. A radius of 34 kt is where, going outwards from the
+    strongest wind of a direction, it falls below 34 kt for the first time. NaN where there is no centre, or too little
+    of the rings lies on the grid.
+    """
+    names = [*WIND, *([PRESSURE] if PRESSURE in fields else [])]
+    return _applied(_intensities, fields, centres, names, [], [*MEASURES, *RADII], {
+        **{name: {"units": units, "long_name": long} for name, (units, long) in MEASURES.items()},
+        **{name: {"units": "km"} for name in RADII},
+    })  # fmt: skip
+
+
+def profiles(fields: xr.Dataset, centres: xr.Dataset, radius_km: np.ndarray) -> xr.Dataset:
+    """Azimuthal means (..., radius) about the centres: `tangential` (cyclonic), `radial` (outward) and `speed` of the
+    wind, and every other field that is given, in its own unit. NaN where less than half of a ring is known."""
+    radius_km = np.asarray(radius_km, np.float64)
+    if radius_km.ndim != 1 or not len(radius_km) or (radius_km < 0).any():
+        raise DataError("radii of a profile", found=str(radius_km), expected="numbers from 0 km", todo="give some")
+    others = [str(name) for name in fields.data_vars if name not in WIND and set(SPACE) <= set(fields[name].dims)]
+    quantities = ["tangential", "radial", "speed", *others]
+    attrs = {name: {"units": "m s-1"} for name in quantities[:3]} | {name: fields[name].attrs for name in others}
+    result = _applied(_profiles, fields, centres, [*WIND, *others], ["radius"], quantities, attrs, radius=radius_km)
+    return result.assign_coords(radius=("radius", radius_km, {"units": "km"}))
+
+
+def _applied(function, fields, centres, names, dims, quantities, attrs, radius=None) -> xr.Dataset:
+    if moving(fields):
+        again = partial(
+            _applied, function, names=names, dims=dims, quantities=quantities, attrs=attrs, radius=radius
+        )
+        return over_times(again, fields, centres)
+    arrays = [_whole(fields, name) for name in names]
+    places = [centres[name] for name in ("row", "col", "radius")]
+    options = {"ground": Ground.of(fields), "count": len(quantities), "names": names}
+    options |= {} if radius is None else {"radii": radius}
+    made = xr.apply_ufunc(
+        partial(_each, function, n=len(places), **options),
+        *places,
+        *arrays,
+        input_core_dims=[[]] * len(places) + [SPACE] * len(arrays),
+        output_core_dims=[[*dims, "quantity"]],
+        dask="parallelized",
+        output_dtypes=[np.float64],
+        dask_gufunc_kwargs={
+            "output_sizes": {"quantity": len(quantities)} | ({} if radius is None else {"radius": len(radius)})
+        },
+    )
+    result = made.assign_coords(quantity=quantities).to_dataset("quantity")
+    for name in quantities:
+        result[name].attrs.update(attrs.get(name, {}))
+    return result
+
+
+def _each(function, *arrays, n: int, ground: Ground, count: int, names, **options) -> np.ndarray:
+    """`function` of each centre and its fields; the fields' leading axes come last of the centres' (a vortex axis has
+    no own fields)."""
+    lead = np.broadcast_shapes(*(a.shape for a in arrays[:n]), *(a.shape[:-2] for a in arrays[n:]))
+    tail = (len(options["radii"]), count) if "radii" in options else (count,)
+    result = np.full((*lead, *tail), np.nan)
+    places = [np.broadcast_to(a, lead) for a in arrays[:n]]
+    fields = [np.broadcast_to(a, lead + ground.shape) for a in arrays[n:]]
+    for index in np.ndindex(lead):
+        row, col, radius = (float(place[index]) for place in places)
+        if np.isfinite(row + col):
+            named = {name: field[index] for name, field in zip(names, fields, strict=True)}
+            result[index] = function(named, ground, row, col, radius, **options)
+    return result
+
+
+def _intensities(fields: dict, ground: Ground, row: float, col: float, radius_km: float) -> np.ndarray:
+    spacing = ground.spacing(row, col)
+    rings = Rings.about(row, col, spacing, _radii(spacing))
+    u, v = (rings.sample(fields[name]) for name in WIND)
+    _, tangential = rings.turned(u, v)
+    mean = ground.turn * around(tangential)
+    speed = np.hypot(u, v)
+    within = rings.radius <= max(3 * radius_km, NEAR_KM)
+    if not np.isfinite(mean[within]).any():
+        return np.full(len(MEASURES) + len(RADII), np.nan)
+    rmw, mean_wind, k = _crest(rings.radius, np.where(within, mean, np.nan))
+    c = waves(speed)
+    with np.errstate(invalid="ignore"):
+        both = np.where(within, c[:, 0].real + np.abs(c[:, 1]), np.nan)
+        asymmetry = np.abs(c[k, 1:]) / c[k, 0].real
+    crest = np.nan if np.isnan(c[k, 1]) else (90 - np.rad2deg(ground.bearing(row, col) - np.angle(c[k, 1]))) % 360
+    p = fields.get(PRESSURE)
+    lowest = np.nan if p is None else pressure_centre(p, spacing, row, col, radius_km)[2]
+    numbers = [
+        _highest(np.hypot(*(fields[name] for name in WIND)), row, col, spacing, max(3 * radius_km, NEAR_KM)),
+        np.nan if np.isnan(both).all() else float(np.nanmax(both)),
+        mean_wind,
+        rmw,
+        *asymmetry,
+        crest,
+        lowest,
+    ]
+    return np.array([*numbers, *_wind_radii(rings, speed, rmw, ground.bearing(row, col))])
+
+
+def _profiles(fields: dict, ground: Ground, row: float, col: float, radius_km: float, *, radii) -> np.ndarray:
+    rings = Rings.about(row, col, ground.spacing(row, col), radii)
+    u, v = (rings.sample(fields[name]) for name in WIND)
+    radial, tangential = rings.turned(u, v)
+    parts = [ground.turn * tangential, radial, np.hypot(u, v)]
+    parts += [rings.sample(field) for name, field in fields.items() if name not in WIND]
+    return np.stack([around(part) for part in parts], axis=-1)
+
+
+def _radii(spacing: tuple[float, float]) -> np.ndarray:
+    """Radii of rings: every half cell near the centre, wider apart further out."""
+    step = max(1.0, min(spacing) / 2)
+    near = max(NEAR_KM, 12 * step)
+    return np.concatenate([np.arange(step, near, step), np.geomspace(near, max(FAR_KM, 2 * near), 40)])
+
+
+def _crest(radius: np.ndarray, values: np.ndarray) -> tuple[float, float, int]:
+    """Place and height of the maximum, by the parabola through it and its neighbours, and its index."""
+    k = int(np.nanargmax(values))
+    if 0 < k < len(values) - 1 and np.isfinite(values[k - 1 : k + 2]).all():
+        a, b, _ = np.polyfit(radius[k - 1 : k + 2] - radius[k], values[k - 1 : k + 2], 2)
+        if a < 0:
+            shift = np.clip(-b / (2 * a), radius[k - 1] - radius[k], radius[k + 1] - radius[k])
+            return float(radius[k] + shift), float(values[k] + b * shift + a * shift**2), k
+    return float(radius[k]), float(values[k]), k
+
+
+def _highest(speed: np.ndarray, row: float, col: float, spacing, within_km: float) -> float:
+    """The highest value near a place, raised to the top of the parabolas through its neighbours."""
+    y, x = (np.arange(n) for n in speed.shape)
+    far = np.hypot((y - row)[:, None] * spacing[0], (x - col)[None, :] * spacing[1]) > within_km
+    inside = np.where(far | ~np.isfinite(speed), -np.inf, speed)
+    i, j = np.unravel_index(np.argmax(inside), speed.shape)
+    top = inside[i, j]
+    if not np.isfinite(top):
+        return np.nan
+    rise = 0.0
+    for before, after in (((i - 1, j), (i + 1, j)), ((i, j - 1), (i, j + 1))):
+        if min(before) >= 0 and after[0] < speed.shape[0] and after[1] < speed.shape[1]:
+            low, high = speed[before], speed[after]
+            curve = low + high - 2 * top
+            if np.isfinite(curve) and curve < 0:
+                rise += -((high - low) ** 2) / (8 * curve)
+    return float(top + rise)
+
+
+def _wind_radii(rings: Rings, speed: np.ndarray, rmw: float, bearing: float) -> list[float]:
+    """Greatest radius of each threshold in each quadrant of the compass."""
+    start = np.where(np.isfinite(speed) & (rings.radius <= 2.5 * rmw)[:, None], speed, -np.inf).argmax(0)
+    compass = np.rad2deg(rings.angle + bearing) % 360  # anticlockwise from east
+    quadrant = np.array(["ne", "nw", "sw", "se"])[(compass // 90).astype(int)]
+    result = []
+    for knots in THRESHOLDS_KT:
+        reach = np.array([_reach(rings.radius, speed[:, a], start[a], knots * KNOT) for a in range(speed.shape[1])])
+        for name in QUADRANTS:
+            own = reach[quadrant == name]
+            result.append(float(np.nanmax(own)) if np.isfinite(own).mean() >= 0.7 else np.nan)
+    return result
+
+
+def _reach(radius: np.ndarray, speed: np.ndarray, start: int, threshold: float) -> float:
+    """Where the speed falls below the threshold for the first time from `start` outwards, linear between rings; 0 where
+    it is below there, NaN where what lies further out is unknown."""
+    if not speed[start] >= threshold:
+        return 0.0 if np.isfinite(speed[start]) else np.nan
+    below = np.flatnonzero(~(speed[start:] >= threshold))
+    if not len(below):
+        return np.nan
+    k = start + below[0]
+    if not np.isfinite(speed[k]):
+        return np.nan
+    share = (speed[k - 1] - threshold) / (speed[k - 1] - speed[k])
+    return float(radius[k - 1] + share * (radius[k] - radius[k - 1]))
