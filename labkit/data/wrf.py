@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from labkit.errors import DataError
 from labkit.sphere import wrapped
 from labkit.variables import lookup
 
-GRAVITY = 9.81  # WRF's constants
+GRAVITY = 9.81  # these four are WRF's constants
 DRY_AIR = 287.0
 DRY_AIR_CP = 1004.5
 BASE_THETA = 300.0
@@ -21,206 +22,230 @@ BASE_PRESSURE = 1e5
 LAPSE = 0.0065  # K/m of a standard atmosphere
 WARM = 290.65  # K; ground warmer than this is taken for heated by the sun
 ABOVE_GROUND = 1e4  # Pa; the level whose temperature is free of the day's heating
-SURFACE = {"t2m": "T2", "u10": "U10", "v10": "V10", "sp": "PSFC"}
+RESET_MM = 0.1  # accumulated rain that falls by more was set to zero by a restart
+
+SURFACE = {"t2m": "T2", "u10": "U10", "v10": "V10", "sp": "PSFC", "orography": "HGT", "land_mask": "LANDMASK"}
 RAIN = ("RAINC", "RAINSH", "RAINNC")
-LEVEL_FIELDS = ("u", "v", "t", "z", "q")
+ECHOES = ("REFL_10CM", "REFD_MAX")
+COLUMN = ("P", "PB", "T", "PH", "PHB", "QVAPOR", "U", "V")
+NEEDED = ("XLAT", "XLONG", "U10", "V10")
+LEVEL_UNITS = {"u": "m s-1", "v": "m s-1", "t": "K", "z": "m2 s-2", "q": "kg kg-1"}
+STAGGERED = {"west_east_stag": "west_east", "south_north_stag": "south_north", "bottom_top_stag": "bottom_top"}
 PROJECTIONS = {1: "Lambert conformal", 2: "polar stereographic", 3: "Mercator", 6: "latitude and longitude"}
-
-
-def open_wrfout(paths: str | Path | Sequence[str | Path], *, levels_hpa: Sequence[int] = ()) -> xr.Dataset:
-    """Surface fields (time, y, x) of wrfout files, lazily: `t2m`, `u10`, `v10`, `sp`, `msl`, `tp` (mm/h), `reflectivity`
-    (dBZ, the highest of the column) where the file has it, and with `levels_hpa` (850, ...) `u850`, `v850`, `t850`,
-    `z850`, `q850`; `orography` and `land_mask`.
-
-    Coordinates: `time`; `y`, `x` in km on the model's map from its corner; `lat`, `lon` (y, x), or (time, y, x) where
-    the nest moves. Winds are along the grid's axes, as WRF writes them; attributes name the projection. `tp` is what
-    fell since the time before in the same place, by hour: NaN at the first time and where a nest had not been. `msl`
-    follows the lapse rate 6.5 K/km from 100 hPa above the ground. DataError for files that are not wrfout.
-    """
-    paths = [paths] if isinstance(paths, (str, Path)) else list(paths)
-    if not paths:
-        raise DataError("wrfout", found="no file", expected="at least one", todo="name the files")
-    raw = [_prepared(path) for path in paths]
-    _same_grid(paths, raw)
-    whole = raw[0] if len(raw) == 1 else xr.concat(raw, "time", data_vars="minimal", coords="minimal", join="exact")
-    whole = whole.sortby("time").drop_duplicates("time")
-    position = _positions(whole)
-    fields = {name: whole[theirs] for name, theirs in SURFACE.items() if theirs in whole}
-    if {"P", "PB", "T", "PH", "PHB", "QVAPOR"} <= set(whole):
-        fields["msl"] = _sea_level_pressure(whole)
-        for level in levels_hpa:
-            fields |= _on_level(whole, int(level))
-    elif levels_hpa:
-        raise _lacking(paths[0], whole, "P, PB, T, PH, PHB, QVAPOR")
-    if rain := [whole[name] for name in RAIN if name in whole]:
-        fields["tp"] = _rain_rate(sum(rain), whole.time, position)
-    echo = next((whole[name] for name in ("REFD_MAX", "REFL_10CM") if name in whole), None)
-    if echo is not None:
-        fields["reflectivity"] = echo.max("bottom_top") if "bottom_top" in echo.dims else echo
-    for name, theirs in (("orography", "HGT"), ("land_mask", "LANDMASK")):
-        if theirs in whole:
-            fields[name] = whole[theirs]
-    made = {name: _plain(field, name) for name, field in fields.items()}
-    y, x = ((np.arange(whole.sizes[axis]) + 0.5) * whole.attrs[key] / 1000 for axis, key in (("y", "DY"), ("x", "DX")))
-    return xr.Dataset(made, {"time": whole.time, **position, "y": ("y", y, _KM), "x": ("x", x, _KM)}, _about(paths, whole))
-
-
 _KM = {"units": "km"}
 
 
+def open_wrfout(paths: str | Path | Sequence[str | Path], *, levels_hpa: Sequence[int] = ()) -> xr.Dataset:
+    """Fields (time, y, x) of one domain's wrfout files, lazily, float32; files in any order, the first of equal times.
+
+    `t2m`, `u10`, `v10`, `sp`, `orography`, `land_mask`; `tp` (mm/h), `msl` and `reflectivity` (dBZ, the highest of the
+    column) where the files have what they need; with `levels_hpa` (850, ...) also `u850`, `v850`, `t850`, `q850` and
+    the geopotential `z850`, NaN below the ground. `tp` is what fell in the same place since the time before: NaN at the
+    first time, where a moving nest was not at the time before, and where a restart began to count anew. `msl` follows
+    6.5 K/km from 100 hPa above the ground.
+    Coordinates: `time`; `y`, `x` in km on the model's map from the corner of the domain; `lat`, `lon` (y, x), or
+    (time, y, x) of a nest that moves. Winds are along the grid's axes, as WRF writes them; `attrs` names the
+    projection. Raises DataError for files that are not wrfout, or of two domains.
+    """
+    paths = [paths] if isinstance(paths, (str, Path)) else list(paths)
+    whole = _joined(paths, [_prepared(path) for path in paths])
+    position = _positions(whole)
+    fields = {name: whole[theirs] for name, theirs in SURFACE.items() if theirs in whole}
+    if set(COLUMN[:6]) <= set(whole):
+        fields["msl"] = _by_column(_reduced, _pressure(whole), _virtual_temperature(whole), _geopotential(whole))
+    if levels_hpa and not set(COLUMN) <= set(whole):
+        raise _lacking(paths[0], whole, ", ".join(COLUMN))
+    for level in levels_hpa:
+        fields |= _on_level(whole, level)
+    if rain := _accumulated(whole):
+        fields["tp"] = _rain_rate(sum(rain), whole.time.values, position)
+    if echo := [whole[name] for name in ECHOES if name in whole]:
+        fields["reflectivity"] = (echo[0].max("bottom_top") if "bottom_top" in echo[0].dims else echo[0]).clip(min=0)
+    made = {name: _plain(field, name) for name, field in fields.items()}
+    axes = {axis: (np.arange(whole.sizes[axis]) + 0.5) * whole.attrs[f"D{axis.upper()}"] / 1000 for axis in ("y", "x")}
+    coords = {"time": whole.time, **position} | {axis: (axis, values, _KM) for axis, values in axes.items()}
+    return xr.Dataset(made, coords, _about(paths, whole)).transpose("time", "y", "x")
+
+
 def _prepared(path: str | Path) -> xr.Dataset:
-    """One file with our dimensions and its winds and heights at the centres of cells."""
-    raw = open_lazily(path, chunks={"Time": 1})
-    if not {"XLAT", "XLONG", "U10", "V10"} <= set(raw.variables) or not {"DX", "DY"} <= set(raw.attrs):
-        raise _lacking(path, raw, "XLAT, XLONG, U10, V10 and the attributes DX and DY")
-    for staggered, axis in (("west_east_stag", "west_east"), ("south_north_stag", "south_north"),
-                            ("bottom_top_stag", "bottom_top")):  # fmt: skip
-        names = [name for name, array in raw.data_vars.items() if staggered in array.dims]
-        raw = raw.assign({name: _centred(raw[name], staggered, axis) for name in names})
-    raw = raw.rename_dims({"Time": "time", "south_north": "y", "west_east": "x"})
-    raw = raw.drop_vars([name for name in raw.coords if name not in ("XLAT", "XLONG")])
-    return raw.reset_coords(drop=False).assign_coords(time=("time", _times(path, raw)))
+    """The variables that are read of one file, over (time, bottom_top, y, x), at the centres of cells."""
+    with warnings.catch_warnings():
+        # XTIME, one number a time, is stored in one chunk; a chunk of time of the fields is never cut
+        warnings.filterwarnings("ignore", message="The specified chunks separate")
+        raw = open_lazily(path, chunks={"Time": 1})
+    if not set(NEEDED) <= set(raw.variables) or not {"DX", "DY"} <= set(raw.attrs):
+        raise _lacking(path, raw, ", ".join(NEEDED) + " and the attributes DX and DY")
+    time = _times(path, raw)
+    wanted = {*NEEDED, *SURFACE.values(), *RAIN, *(f"I_{name}" for name in RAIN), *ECHOES, *COLUMN}
+    raw = raw.reset_coords()[[name for name in raw.variables if name in wanted]]
+    centred = xr.Dataset({name: _centred(array) for name, array in raw.data_vars.items()}, attrs=raw.attrs)
+    ours = {"Time": "time", "south_north": "y", "west_east": "x"}
+    return centred.rename({theirs: name for theirs, name in ours.items() if theirs in centred.dims}).assign_coords(
+        time=("time", time)
+    )
 
 
-def _centred(array: xr.DataArray, staggered: str, axis: str) -> xr.DataArray:
-    """Means of neighbours along a staggered dimension."""
-    low, high = (array.isel({staggered: part}).drop_vars(list(array.coords)) for part in (slice(None, -1), slice(1, None)))
-    return ((low + high) / 2).rename({staggered: axis}).assign_attrs(array.attrs)
+def _centred(array: xr.DataArray) -> xr.DataArray:
+    """Means of neighbours along a staggered dimension; others as they are."""
+    for staggered, axis in STAGGERED.items():
+        if staggered in array.dims:
+            low, high = (array.isel({staggered: part}) for part in (slice(None, -1), slice(1, None)))
+            array = ((low + high) / 2).rename({staggered: axis})
+    return array
 
 
 def _times(path: str | Path, raw: xr.Dataset) -> np.ndarray:
-    if "Times" in raw:
-        texts = raw.Times.values
-        if texts.ndim == 2:
-            texts = ["".join(part.decode() for part in row) for row in texts]
-        stamps = [(t.decode() if isinstance(t, bytes) else str(t)).replace("_", "T") for t in texts]
-        return np.array(stamps, "datetime64[ns]")
-    if "XTIME" in raw and np.issubdtype(raw.XTIME.dtype, np.datetime64):
-        return raw.XTIME.values
-    raise _lacking(path, raw, "Times, or XTIME with a date")
+    if "Times" not in raw:
+        raise _lacking(path, raw, "Times")
+    texts = [text.decode() if isinstance(text, bytes) else str(text) for text in raw.Times.values]
+    try:
+        return np.array([text.replace("_", "T") for text in texts], "datetime64[ns]")
+    except ValueError as error:
+        expected = "times such as 2005-08-28_00:00:00"
+        raise DataError(_named(path), found=str(texts[:2]), expected=expected, todo="write the file again") from error
 
 
-def _same_grid(paths: Sequence[str | Path], raw: Sequence[xr.Dataset]) -> None:
-    kinds = [tuple(one.sizes[axis] for axis in ("y", "x")) + (float(one.attrs["DX"]),) for one in raw]
-    for path, kind in zip(paths, kinds, strict=True):
-        if kind != kinds[0]:
-            raise DataError(
-                f"wrfout {Path(path).name}",
-                found="{} x {} cells of {:g} m".format(*kind),
-                expected="{} x {} cells of {:g} m, as in the first file".format(*kinds[0]),
-                todo="open each domain by itself",
-            )
+def _joined(paths: Sequence[str | Path], raw: Sequence[xr.Dataset]) -> xr.Dataset:
+    """The files as one, in order of time; DataError unless all have the same grid and variables."""
+    if not raw:
+        raise DataError("wrfout", found="no file", expected="at least one", todo="name the files")
+    for path, one in zip(paths, raw, strict=True):
+        for found, expected in ((_domain(one), _domain(raw[0])), (_variables(one), _variables(raw[0]))):
+            if found != expected:
+                expected = f"{expected}, as in {Path(paths[0]).name}"
+                raise DataError(_named(path), found=found, expected=expected, todo="open each domain by itself")
+    whole = xr.concat(raw, "time", data_vars="all", coords="minimal", compat="override", combine_attrs="override")
+    return whole.sortby("time").drop_duplicates("time")
+
+
+def _domain(one: xr.Dataset) -> str:
+    number = int(one.attrs.get("GRID_ID", 1))
+    return f"domain {number} of {one.sizes['y']} x {one.sizes['x']} cells of {float(one.attrs['DX']):g} m"
+
+
+def _variables(one: xr.Dataset) -> str:
+    return ", ".join(sorted(map(str, one.data_vars)))
 
 
 def _positions(whole: xr.Dataset) -> dict:
     """`lat`, `lon` (y, x), with a time where the nest moves."""
-    lat, lon = whole.XLAT.values.astype(np.float64), wrapped(whole.XLONG.values)
-    still = lat.ndim == 2 or (np.allclose(lat, lat[:1], atol=1e-4) and np.allclose(lon, lon[:1], atol=1e-4))
-    if still and lat.ndim == 3:
-        lat, lon = lat[0], lon[0]
-    dims = ("y", "x") if lat.ndim == 2 else ("time", "y", "x")
-    return {"lat": (dims, lat, {"units": "degrees_north"}), "lon": (dims, lon, {"units": "degrees_east"})}
+    corners = [whole[name].isel(y=[0, -1], x=[0, -1]).values for name in ("XLAT", "XLONG")]
+    still = all(np.allclose(corner, corner[:1], atol=1e-4) for corner in corners)
+    lat, lon = ((whole[name].isel(time=0) if still else whole[name]) for name in ("XLAT", "XLONG"))
+    return {
+        "lat": (lat.dims, lat.values.astype(np.float64), {"units": "degrees_north"}),
+        "lon": (lon.dims, wrapped(lon.values), {"units": "degrees_east"}),
+    }
 
 
 def _pressure(whole: xr.Dataset) -> xr.DataArray:
     return whole.P + whole.PB
 
 
+def _geopotential(whole: xr.Dataset) -> xr.DataArray:
+    return whole.PH + whole.PHB
+
+
 def _temperature(whole: xr.Dataset) -> xr.DataArray:
     return (whole["T"] + BASE_THETA) * (_pressure(whole) / BASE_PRESSURE) ** (DRY_AIR / DRY_AIR_CP)
 
 
-def _height(whole: xr.Dataset) -> xr.DataArray:
-    return (whole.PH + whole.PHB) / GRAVITY
+def _virtual_temperature(whole: xr.Dataset) -> xr.DataArray:
+    return _temperature(whole) * (1 + 0.608 * whole.QVAPOR)
 
 
-def _sea_level_pressure(whole: xr.Dataset) -> xr.DataArray:
-    """Hydrostatic, below ground by a standard lapse rate: the temperature at the ground is that of 100 hPa above it
-    carried down, so that the day's heating does not move pressure; over warm ground it is held back (after Benjamin &
-    Miller 1990, as the community's post-processors do)."""
-    p, t, z = _pressure(whole), _temperature(whole) * (1 + 0.608 * whole.QVAPOR), _height(whole)
+def _by_column(function, *fields: xr.DataArray, **options) -> xr.DataArray:
+    """`function` of arrays (..., bottom_top), one value a column."""
     return xr.apply_ufunc(
-        _reduced,
-        p,
-        t,
-        z,
-        input_core_dims=[["bottom_top"]] * 3,
+        function,
+        *fields,
+        input_core_dims=[["bottom_top"]] * len(fields),
+        kwargs=options,
         dask="parallelized",
         output_dtypes=[np.float64],
         dask_gufunc_kwargs={"allow_rechunk": True},
     )
 
 
-def _reduced(p: np.ndarray, t: np.ndarray, z: np.ndarray) -> np.ndarray:
-    """Pressure at sea level of columns (..., level), from the ground upwards."""
+def _reduced(p: np.ndarray, t: np.ndarray, phi: np.ndarray) -> np.ndarray:
+    """Sea-level pressure (Pa) of columns (..., level), lowest first, of pressure, virtual temperature, geopotential.
+
+    Hydrostatic, with the mean of the temperatures at ground and sea. Both follow the lapse rate from 100 hPa above the
+    ground, so that the day's heating does not move pressure; over warm ground the sea's is held back (Benjamin & Miller
+    1990, the usual choice of post-processors).
+    """
+    z = phi / GRAVITY
     ground = p[..., 0]
-    t_high, z_high = (_at_pressure(field, p, ground - ABOVE_GROUND) for field in (t, z))
-    ratio = (ground / (ground - ABOVE_GROUND)) ** (LAPSE * DRY_AIR / GRAVITY)
-    surface, sea = t_high * ratio, t_high + LAPSE * z_high
+    t_high, z_high = (_at_pressure(field, p, wanted=ground - ABOVE_GROUND) for field in (t, z))
+    surface = t_high * (ground / (ground - ABOVE_GROUND)) ** (LAPSE * DRY_AIR / GRAVITY)
+    sea = t_high + LAPSE * z_high
     held = np.where(surface <= WARM, WARM, WARM - 0.005 * (surface - WARM) ** 2)
     sea = np.where(sea < WARM, sea, held)
     return ground * np.exp(2 * GRAVITY * z[..., 0] / (DRY_AIR * (sea + surface)))
 
 
-def _at_pressure(field: np.ndarray, p: np.ndarray, wanted) -> np.ndarray:
-    """Linear in log pressure between the levels of each column; NaN where the level is below or above them."""
-    above = (p <= np.asarray(wanted)[..., None]).argmax(-1)[..., None]
-    inside = (p[..., 0] >= wanted) & (p[..., -1] <= wanted)
-    below = np.maximum(above - 1, 0)
-    low, high = (np.log(np.take_along_axis(p, k, -1))[..., 0] for k in (below, above))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        share = np.where(high == low, 0.0, (np.log(wanted) - low) / (high - low))
-    bottom, top = (np.take_along_axis(field, k, -1)[..., 0] for k in (below, above))
-    return np.where(inside, bottom + share * (top - bottom), np.nan)
+def _at_pressure(field: np.ndarray, p: np.ndarray, *, wanted) -> np.ndarray:
+    """Columns (..., level), lowest first, at the pressure wanted (Pa): linear in its logarithm, NaN outside of them."""
+    wanted = np.broadcast_to(wanted, p.shape[:-1])[..., None]
+    above = np.maximum((p <= wanted).argmax(-1)[..., None], 1)
+    p0, p1, f0, f1 = (np.take_along_axis(a, above - k, -1) for a in (p, field) for k in (1, 0))
+    value = f0 + (f1 - f0) * np.log(wanted / p0) / np.log(p1 / p0)
+    inside = (p[..., :1] >= wanted) & (p[..., -1:] <= wanted)
+    return np.where(inside, value, np.nan)[..., 0]
 
 
 def _on_level(whole: xr.Dataset, level: int) -> dict[str, xr.DataArray]:
-    columns = {"u": whole.U, "v": whole.V, "t": _temperature(whole), "z": _height(whole) * 9.80665, "q": whole.QVAPOR}
+    columns = {"u": whole.U, "v": whole.V, "t": _temperature(whole), "z": _geopotential(whole), "q": whole.QVAPOR}
     p = _pressure(whole)
     return {
-        f"{name}{level}": xr.apply_ufunc(
-            lambda field, p: _at_pressure(field, p, np.full(p.shape[:-1], level * 100.0)),
-            field,
-            p,
-            input_core_dims=[["bottom_top"]] * 2,
-            dask="parallelized",
-            output_dtypes=[np.float64],
-            dask_gufunc_kwargs={"allow_rechunk": True},
+        f"{name}{level:g}": _by_column(_at_pressure, field, p, wanted=level * 100.0).assign_attrs(
+            units=LEVEL_UNITS[name]
         )
         for name, field in columns.items()
     }
 
 
-def _rain_rate(total: xr.DataArray, time: xr.DataArray, position: dict) -> xr.DataArray:
-    """mm/h between times; the accumulated rain before is that of the same place, which in a moving nest is another
-    cell."""
-    hours = np.diff(time.values) / np.timedelta64(1, "h")
+def _accumulated(whole: xr.Dataset) -> list[xr.DataArray]:
+    """Accumulated rain (mm) of each scheme, with the buckets that were emptied."""
+    bucket = float(whole.attrs.get("BUCKET_MM", -1))
+    parts = {name: whole[name] for name in RAIN if name in whole}
+    emptied = bucket > 0
+    return [
+        part + bucket * whole[f"I_{name}"] if emptied and f"I_{name}" in whole else part for name, part in parts.items()
+    ]
+
+
+def _rain_rate(total: xr.DataArray, time: np.ndarray, position: dict) -> xr.DataArray:
+    """mm/h since the time before, of accumulated rain; in a moving nest a place is another cell than before."""
+    hours = np.diff(time) / np.timedelta64(1, "h")
     parts = [xr.full_like(total.isel(time=0), np.nan)]
     for t, span in enumerate(hours, 1):
-        before = total.isel(time=t - 1)
-        shift = _moved(position, t)
-        if shift != (0, 0):
-            before = before.shift(y=-shift[0], x=-shift[1])
-        parts.append((total.isel(time=t) - before).clip(min=0) / span)
-    return xr.concat(parts, "time")
+        rows, columns = _moved(position, t)
+        before = total.isel(time=t - 1, drop=True).shift(y=-rows, x=-columns)
+        fallen = total.isel(time=t) - before
+        parts.append(fallen.where(fallen > -RESET_MM).clip(min=0) / span)
+    return xr.concat(parts, "time", coords="minimal", compat="override")
 
 
 def _moved(position: dict, t: int) -> tuple[int, int]:
-    """Whole cells (rows, columns) by which the grid moved before time t."""
+    """Whole cells (rows north, columns east) by which the nest moved to time t; its own size if that cannot be seen."""
     dims, lat, _ = position["lat"]
     if "time" not in dims:
         return 0, 0
-    lon = position["lon"][1]
-    i, j = lat.shape[1] // 2, lat.shape[2] // 2
-    apart = (lat[t - 1] - lat[t, i, j]) ** 2 + (wrapped(lon[t - 1] - lon[t, i, j]) * np.cos(np.deg2rad(lat[t, i, j]))) ** 2
-    row, col = np.unravel_index(np.argmin(apart), apart.shape)
-    return int(row - i), int(col - j)
+    lon, (n_y, n_x) = position["lon"][1], lat.shape[1:]
+    i, j = n_y // 2, n_x // 2
+    east = wrapped(lon[t - 1] - lon[t, i, j]) * np.cos(np.deg2rad(lat[t, i, j]))
+    apart = np.hypot(lat[t - 1] - lat[t, i, j], east)
+    row, column = np.unravel_index(np.argmin(apart), apart.shape)
+    seen = apart[row, column] < 0.5 * abs(lat[t, i, j] - lat[t, i - 1, j])
+    return (int(row - i), int(column - j)) if seen else (n_y, n_x)
 
 
 def _plain(field: xr.DataArray, name: str) -> xr.DataArray:
-    known = lookup(name)
+    known = lookup(name, units=field.attrs.get("units", ""))
     kept = field.drop_vars(list(field.coords)).astype(np.float32)
-    return kept.assign_attrs(units=known.units, long_name=known.long_name)
+    kept.attrs = {"units": known.units, "long_name": known.long_name}
+    return kept
 
 
 def _about(paths: Sequence[str | Path], whole: xr.Dataset) -> dict:
@@ -233,6 +258,10 @@ def _about(paths: Sequence[str | Path], whole: xr.Dataset) -> dict:
     }
 
 
+def _named(path: str | Path) -> str:
+    return f"wrfout {Path(path).name}"
+
+
 def _lacking(path: str | Path, raw: xr.Dataset, expected: str) -> DataError:
     names = ", ".join(map(str, list(raw.variables)[:12])) or "no variables"
-    return DataError(f"wrfout {Path(path).name}", found=names, expected=expected, todo="open a wrfout file of WRF-ARW")
+    return DataError(_named(path), found=names, expected=expected, todo="open a wrfout file of WRF-ARW")
