@@ -1,4 +1,4 @@
-"""Where the centre of a vortex is, below the size of a cell: by the wind that turns about it, by vorticity, by pressure.
+"""Where the centre of a vortex is, below the size of a cell: by the wind about it, by vorticity, by pressure.
 
 All of it is about one field at a time, in fractional cells; `find` in `finding.py` is its face for xarray.
 """
@@ -71,7 +71,11 @@ def search(
         order = np.argsort(-score[k][peaks[k]])
         for level, i, j in np.argwhere(peaks[k])[order][: 6 * n]:
             candidate = _refined(grid, filled, mask, spacing, turn, (i, j), radii[level])
-            if candidate and candidate.within(limits) and all(_apart(candidate, other, spacing) > APART_KM for other in chosen):
+            if (
+                candidate
+                and candidate.within(limits)
+                and all(_apart(candidate, other, spacing) > APART_KM for other in chosen)
+            ):
                 chosen.append(candidate)
             if len(chosen) == n:
                 break

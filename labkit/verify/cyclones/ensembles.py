@@ -14,7 +14,7 @@ MEMBER = "ensemble"
 
 def mean_track(tracks: xr.Dataset, *, least_share: float = 0.5) -> xr.Dataset:
     """Mean position (..., time) of the members' tracks (ensemble, ..., time), in degrees and in km, and `members`: how
-    many of them have the storm; NaN where fewer than `least_share` of them do. Longitudes are averaged on the circle."""
+    many of them have the storm; NaN where fewer than `least_share` of them do. Longitudes on the circle."""
     here = np.isfinite(tracks.row if "row" in tracks else tracks.lat)
     enough = here.mean(MEMBER) >= least_share
     found = {"members": here.sum(MEMBER)}
@@ -37,8 +37,11 @@ def cone(tracks: xr.Dataset, *, share: float = 2 / 3) -> xr.Dataset:
         raise DataError("cone", found=f"a share of {share:g}", expected="0 to 1", todo="choose one of these")
     middle = mean_track(tracks)
     apart = track_error(tracks, middle)
-    radius = apart.quantile(share, MEMBER).drop_vars("quantile").where(np.isfinite(middle.x + 0 * middle.members)
-                                                                       if _planar(middle) else np.isfinite(middle.lat))
+    radius = (
+        apart.quantile(share, MEMBER)
+        .drop_vars("quantile")
+        .where(np.isfinite(middle.x + 0 * middle.members) if _planar(middle) else np.isfinite(middle.lat))
+    )
     return middle.assign(radius=radius.assign_attrs(units="km"))
 
 

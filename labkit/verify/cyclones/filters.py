@@ -62,9 +62,7 @@ def fit_everywhere(wind: np.ndarray, known: np.ndarray, spacing: tuple[float, fl
     return _solve(sums, full)
 
 
-def fit_at(
-    wind: np.ndarray, known: np.ndarray, spacing: tuple[float, float], radius_km: float, row, col
-) -> Fit:
+def fit_at(wind: np.ndarray, known: np.ndarray, spacing: tuple[float, float], radius_km: float, row, col) -> Fit:
     """The fit at fractional cells row, col (n,) of one complex wind (y, x)."""
     row, col = (np.asarray(part, np.float64).reshape(-1, 1, 1) for part in (row, col))
     reach = [int(np.ceil(REACH * radius_km / d)) + 1 for d in spacing]
@@ -131,5 +129,7 @@ def _kernels(shape: tuple[int, int], spacing: tuple[float, float], radius_km: fl
     within = weight(r)
     basis = np.exp((1 - r * r) / 2) / radius_km * (dx - 1j * dy)
     # A sum over c + d weighted by k(d) is a convolution with k(-d), whose transform is this one's at -frequency.
-    flipped = (np.roll(part[::-1, ::-1], (1, 1), (0, 1)) for part in (within * np.abs(basis) ** 2, within, within * basis))
+    flipped = (
+        np.roll(part[::-1, ::-1], (1, 1), (0, 1)) for part in (within * np.abs(basis) ** 2, within, within * basis)
+    )
     return box, *(fft.fft2(part.astype(np.complex64)) for part in flipped)

@@ -14,6 +14,7 @@ from labkit.verify.cyclones.ground import SPACE, Ground
 WIND = ("u10", "v10")
 PRESSURE = "msl"
 METHODS = ("wind", "vorticity", "pressure")
+CYCLONE = Limits()
 WEAK = Limits(turning=5.0, share=0.4, spin=2e-4)  # what may prolong a track, but makes none
 VORTEX = "vortex"
 FOUND = ("row", "col", "radius", "turning", "explained", "error")
@@ -21,18 +22,16 @@ UNITS = {"x": "km", "y": "km", "lat": "degrees_north", "lon": "degrees_east", "r
          "error": "km"}  # fmt: skip
 
 
-def find(
-    fields: xr.Dataset, *, count: int = 1, by: str | None = None, limits: Limits = Limits()
-) -> xr.Dataset:
+def find(fields: xr.Dataset, *, count: int = 1, by: str | None = None, limits: Limits = CYCLONE) -> xr.Dataset:
     """At most `count` cyclones in each field (..., vortex), the most evident first, NaN where none is found.
 
-    fields: `u10`, `v10` in m/s over (..., y, x), along the grid's axes, and `msl` in Pa where it is known. Whether there
-    is a cyclone the wind alone says: it must turn about a point within `limits`. Where exactly it is follows `by`
+    fields: `u10`, `v10` in m/s over (..., y, x), along the grid's axes, and `msl` in Pa where it is known. Whether
+    there is a cyclone the wind alone says: it must turn about a point within `limits`. Where exactly it is follows `by`
     "pressure", its minimum (the default with `msl`); "wind", the centre about which it is most symmetric (the default
     without); or "vorticity", its centroid. Centres are in fractional cells `row`, `col`, in km `x`, `y` and in degrees
     `lat`, `lon` where the grid has these. `turning` (m/s), `explained` (0 to 1) and `error` (standard error of the
-    centre by wind, km) say how evident the cyclone is, `radius` (km) the size of the filter that fits it best. NaN cells
-    are unknown. Where `lat` and `lon` change with time, each time has its own grid.
+    centre by wind, km) say how evident the cyclone is, `radius` (km) the size of the filter that fits it best. NaN
+    cells are unknown. Where `lat` and `lon` change with time, each time has its own grid.
 
     On 1000 hours of the idealised atmosphere without a typhoon it finds 2, and none in 0.6 % of those with one.
     """
@@ -108,7 +107,9 @@ def _whole(fields: xr.Dataset, name: str) -> xr.DataArray:
 def _find(u, v, p=None, *, ground: Ground, count: int, by: str, limits: Limits) -> np.ndarray:
     """(..., y, x) -> (..., vortex, quantity)."""
     lead = np.broadcast_shapes(*(a.shape[:-2] for a in (u, v)))
-    flat = [None if a is None else np.broadcast_to(a, lead + ground.shape).reshape(-1, *ground.shape) for a in (u, v, p)]
+    flat = [
+        None if a is None else np.broadcast_to(a, lead + ground.shape).reshape(-1, *ground.shape) for a in (u, v, p)
+    ]
     result = np.full((len(flat[0]), count, len(FOUND)), np.nan)
     step = max(1, 2**21 // (ground.shape[0] * ground.shape[1]))
     for start in range(0, len(result), step):

@@ -8,7 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 ANGLES = 72  # samples on a ring
-LEAST_SEEN = 0.5  # share of a ring that must lie on known cells for its mean
+LEAST_SEEN = 0.4  # share of a ring that must lie on known cells for its mean
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +38,9 @@ class Rings:
         known = np.isfinite(field)
         outside = (row < 0) | (col < 0) | (row > field.shape[0] - 1) | (col > field.shape[1] - 1)
         if not known.all():
-            here = [np.clip(np.rint(place).astype(int), 0, n - 1) for place, n in zip((row, col), field.shape, strict=True)]
+            here = [
+                np.clip(np.rint(place).astype(int), 0, n - 1) for place, n in zip((row, col), field.shape, strict=True)
+            ]
             near = ndimage.binary_dilation(~known)
             outside |= near[tuple(here)]
             field = _filled(field, known)
@@ -58,7 +60,7 @@ class Rings:
 
 
 def around(rings: np.ndarray) -> np.ndarray:
-    """Mean around each ring (..., a) -> (...), of its known part; NaN where less than half of it is known."""
+    """Mean around each ring (..., a) -> (...), of its known part; NaN where less than LEAST_SEEN of it is."""
     seen = np.isfinite(rings)
     total = np.where(seen, rings, 0).sum(-1)
     count = seen.sum(-1)
@@ -74,16 +76,13 @@ def waves(rings: np.ndarray, highest: int = 2) -> np.ndarray:
     angle = 2 * np.pi * np.arange(rings.shape[-1]) / rings.shape[-1]
     terms = np.stack([np.ones_like(angle)] + [f(k * angle) for k in range(1, highest + 1) for f in (np.cos, np.sin)])
     flat = rings.reshape(-1, rings.shape[-1])
-    found = np.full((len(flat), highest + 1), np.nan + 0j)
-    for i, ring in enumerate(flat):
-        seen = np.isfinite(ring)
-        if seen.mean() >= 0.8:
-            if seen.all():
-                c = terms @ ring * (2 / len(ring))
-                c[0] /= 2
-            else:
-                c = np.linalg.lstsq(terms[:, seen].T, ring[seen], rcond=None)[0]
-            found[i] = np.concatenate([c[:1], c[1::2] - 1j * c[2::2]])
+    seen = np.isfinite(flat)
+    c = np.where(seen, flat, 0) @ terms.T * (2 / len(angle))
+    c[:, 0] /= 2
+    for i in np.flatnonzero(~seen.all(-1)):
+        part = seen[i]
+        c[i] = np.linalg.lstsq(terms[:, part].T, flat[i, part], rcond=None)[0] if part.mean() >= 0.8 else np.nan
+    found = np.concatenate([c[:, :1], c[:, 1::2] - 1j * c[:, 2::2]], axis=1)
     return found.reshape(*rings.shape[:-1], highest + 1)
 
 

@@ -61,9 +61,7 @@ def profiles(fields: xr.Dataset, centres: xr.Dataset, radius_km: np.ndarray) -> 
 
 def _applied(function, fields, centres, names, dims, quantities, attrs, radius=None) -> xr.Dataset:
     if moving(fields):
-        again = partial(
-            _applied, function, names=names, dims=dims, quantities=quantities, attrs=attrs, radius=radius
-        )
+        again = partial(_applied, function, names=names, dims=dims, quantities=quantities, attrs=attrs, radius=radius)
         return over_times(again, fields, centres)
     arrays = [_whole(fields, name) for name in names]
     places = [centres[name] for name in ("row", "col", "radius")]
@@ -107,30 +105,43 @@ def _intensities(fields: dict, ground: Ground, row: float, col: float, radius_km
     spacing = ground.spacing(row, col)
     rings = Rings.about(row, col, spacing, _radii(spacing))
     u, v = (rings.sample(fields[name]) for name in WIND)
-    _, tangential = rings.turned(u, v)
-    mean = ground.turn * around(tangential)
-    speed = np.hypot(u, v)
+    radial, tangential = rings.turned(u, v)
     within = rings.radius <= max(3 * radius_km, NEAR_KM)
-    if not np.isfinite(mean[within]).any():
-        return np.full(len(MEASURES) + len(RADII), np.nan)
-    rmw, mean_wind, k = _crest(rings.radius, np.where(within, mean, np.nan))
-    c = waves(speed)
-    with np.errstate(invalid="ignore"):
-        both = np.where(within, c[:, 0].real + np.abs(c[:, 1]), np.nan)
-        asymmetry = np.abs(c[k, 1:]) / c[k, 0].real
-    crest = np.nan if np.isnan(c[k, 1]) else (90 - np.rad2deg(ground.bearing(row, col) - np.angle(c[k, 1]))) % 360
-    p = fields.get(PRESSURE)
-    lowest = np.nan if p is None else pressure_centre(p, spacing, row, col, radius_km)[2]
-    numbers = [
-        _highest(np.hypot(*(fields[name] for name in WIND)), row, col, spacing, max(3 * radius_km, NEAR_KM)),
-        np.nan if np.isnan(both).all() else float(np.nanmax(both)),
-        mean_wind,
-        rmw,
-        *asymmetry,
-        crest,
-        lowest,
-    ]
-    return np.array([*numbers, *_wind_radii(rings, speed, rmw, ground.bearing(row, col))])
+    mean = np.where(within, ground.turn * around(tangential), np.nan)
+    p, bearing = fields.get(PRESSURE), ground.bearing(row, col)
+    found = dict.fromkeys([*MEASURES, *RADII], np.nan)
+    found["max_wind"] = _highest(
+        np.hypot(*(fields[name] for name in WIND)), row, col, spacing, rings.radius[within][-1]
+    )
+    if p is not None:
+        found["min_pressure"] = pressure_centre(p, spacing, row, col, radius_km)[2]
+    if np.isfinite(mean).any():
+        found["rmw"], k = _crest(rings.radius, mean)
+        found["mean_wind"] = float(np.nanmax(mean))
+        speed = np.hypot(u, v)
+        found |= _waves(rings, tangential[within], radial[within], speed[k], bearing)
+        found |= _wind_radii(rings, speed, found["rmw"], bearing)
+    return np.array(list(found.values()))
+
+
+def _waves(rings: Rings, tangential: np.ndarray, radial: np.ndarray, ring: np.ndarray, bearing: float) -> dict:
+    """What the first waves around the centre say of the wind on all rings, and of the speed on that of its maximum.
+
+    A uniform flow is exactly a wavenumber 1 of the tangential and radial wind, so that the vortex and the flow that
+    carries it add up to the strongest wind without the eddies."""
+    parts = (waves(wind, 1) for wind in (tangential, radial))
+    turning = np.exp(1j * rings.angle)
+    speed = np.hypot(*(c[:, :1].real + (c[:, 1:] * turning).real for c in parts))
+    c = waves(ring)
+    if np.isnan(c).any():
+        return {}
+    crest = np.rad2deg(bearing - np.angle(c[1]))
+    return {
+        "wave_wind": float(np.nanmax(speed)),
+        "asymmetry1": float(abs(c[1]) / c[0].real),
+        "asymmetry2": float(abs(c[2]) / c[0].real),
+        "crest1": float((90 - crest) % 360),
+    }
 
 
 def _profiles(fields: dict, ground: Ground, row: float, col: float, radius_km: float, *, radii) -> np.ndarray:
@@ -149,15 +160,36 @@ def _radii(spacing: tuple[float, float]) -> np.ndarray:
     return np.concatenate([np.arange(step, near, step), np.geomspace(near, max(FAR_KM, 2 * near), 40)])
 
 
-def _crest(radius: np.ndarray, values: np.ndarray) -> tuple[float, float, int]:
-    """Place and height of the maximum, by the parabola through it and its neighbours, and its index."""
+def _crest(radius: np.ndarray, values: np.ndarray) -> tuple[float, int]:
+    """Place of the maximum and the index of the ring there: by the parabola over a twelfth, a sixth or a third of its
+    radius to both sides, whichever tells the place best. A sharp peak wants few rings, noise wants many."""
     k = int(np.nanargmax(values))
-    if 0 < k < len(values) - 1 and np.isfinite(values[k - 1 : k + 2]).all():
-        a, b, _ = np.polyfit(radius[k - 1 : k + 2] - radius[k], values[k - 1 : k + 2], 2)
-        if a < 0:
-            shift = np.clip(-b / (2 * a), radius[k - 1] - radius[k], radius[k + 1] - radius[k])
-            return float(radius[k] + shift), float(values[k] + b * shift + a * shift**2), k
-    return float(radius[k]), float(values[k]), k
+    best = float(radius[k]), np.inf
+    for part in (1 / 12, 1 / 6, 1 / 3):
+        best = min(best, _parabola(radius, values, k, part), key=lambda found: found[1])
+    return best[0], int(np.argmin(np.abs(radius - best[0])))
+
+
+def _parabola(radius: np.ndarray, values: np.ndarray, k: int, part: float) -> tuple[float, float]:
+    """Place of the top, and its standard error, of the parabola about it."""
+    place, least, failed = float(radius[k]), 2.01 * np.diff(radius)[max(0, k - 1) : k + 1].max(), (np.nan, np.inf)
+    for _ in range(8):
+        near = (np.abs(radius - place) <= max(part * place, least)) & np.isfinite(values)
+        away = radius[near] - place
+        if len(away) < 5 or not away[0] < 0 < away[-1]:
+            return failed
+        terms = np.stack([away * away, away, np.ones_like(away)], axis=1)
+        inverse = np.linalg.pinv(terms)
+        a, b, c = inverse @ values[near]
+        if a >= 0:
+            return failed
+        shift = float(np.clip(-b / (2 * a), away[0], away[-1]))
+        place += shift
+        if abs(shift) < 0.002 * place:
+            break
+    free = len(away) - 3
+    noise = ((values[near] - terms @ (a, b, c)) ** 2).sum() / free * (1 + 3 / free)
+    return place, float(np.sqrt(noise * (inverse @ inverse.T)[1, 1]) / (2 * abs(a)))
 
 
 def _highest(speed: np.ndarray, row: float, col: float, spacing, within_km: float) -> float:
@@ -179,17 +211,17 @@ def _highest(speed: np.ndarray, row: float, col: float, spacing, within_km: floa
     return float(top + rise)
 
 
-def _wind_radii(rings: Rings, speed: np.ndarray, rmw: float, bearing: float) -> list[float]:
+def _wind_radii(rings: Rings, speed: np.ndarray, rmw: float, bearing: float) -> dict[str, float]:
     """Greatest radius of each threshold in each quadrant of the compass."""
     start = np.where(np.isfinite(speed) & (rings.radius <= 2.5 * rmw)[:, None], speed, -np.inf).argmax(0)
     compass = np.rad2deg(rings.angle + bearing) % 360  # anticlockwise from east
     quadrant = np.array(["ne", "nw", "sw", "se"])[(compass // 90).astype(int)]
-    result = []
+    result = {}
     for knots in THRESHOLDS_KT:
         reach = np.array([_reach(rings.radius, speed[:, a], start[a], knots * KNOT) for a in range(speed.shape[1])])
         for name in QUADRANTS:
             own = reach[quadrant == name]
-            result.append(float(np.nanmax(own)) if np.isfinite(own).mean() >= 0.7 else np.nan)
+            result[f"r{knots}_{name}"] = float(np.nanmax(own)) if np.isfinite(own).mean() >= 0.7 else np.nan
     return result
 
 

@@ -62,9 +62,7 @@ def _cells(wind, known, spacing, row: float, col: float, radius_km: float):
     """Places relative to the start (complex km), winds and weights of the known cells about it; cells much smaller than
     the vortex are averaged in blocks."""
     reach = [int(np.ceil(WINDOW * radius_km / d)) for d in spacing]
-    part = tuple(
-        slice(max(0, int(round(c)) - n), int(round(c)) + n + 1) for c, n in zip((row, col), reach, strict=True)
-    )
+    part = tuple(slice(max(0, round(c) - n), round(c) + n + 1) for c, n in zip((row, col), reach, strict=True))
     wind, known = wind[part], known[part]
     y = (np.arange(part[0].start, part[0].start + wind.shape[0]) - row) * spacing[0]
     x = (np.arange(part[1].start, part[1].start + wind.shape[1]) - col) * spacing[1]

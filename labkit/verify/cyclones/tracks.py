@@ -62,12 +62,13 @@ def join(
         vectorize=True,
     )
     seen = picks >= 0
-    return found.isel({VORTEX: picks.where(seen, 0).astype(int)}).where(seen)
+    chosen_ones = found.isel({VORTEX: picks.where(seen, 0).astype(int)}).where(seen)
+    return chosen_ones.transpose(*lead, TRACK, "time")
 
 
 def nearest(tracks: xr.Dataset, reference: xr.Dataset, *, within_km: float = 300.0) -> xr.Dataset:
-    """Of each member's tracks the one nearest to a reference track (time) with `lat` and `lon`, or `x` and `y`; NaN for
-    members without one whose mean distance over common times is within `within_km`. (..., track, time) -> (..., time)."""
+    """Of each member's tracks (..., track, time) the one nearest to a reference (time) with `lat` and `lon`, or `x` and
+    `y`: (..., time), NaN for members without one whose mean distance over common times is within `within_km`."""
     apart = track_error(tracks, reference).mean("time")
     best = apart.fillna(np.inf).argmin(TRACK)
     return tracks.isel({TRACK: best}).where(apart.min(TRACK) <= within_km)
