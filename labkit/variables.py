@@ -76,6 +76,18 @@ _ALL = (
         non_negative=True,
     ),
     Variable(
+        "gust",
+        "10 m gust",
+        "m s-1",
+        "wind_speed_of_gust",
+        cmap="CET_L20",
+        limits=(0.0, 50.0),
+        error_limit=15.0,
+        thresholds=(17.2, 24.5, 32.7, 40.0),
+        non_negative=True,
+        aliases=("10fg", "fg10", "10fg3", "fg310", "fg10_3", "10fg6", "fg610", "fg10_6", "i10fg"),
+    ),
+    Variable(
         "reflectivity",
         "radar reflectivity",
         "dBZ",

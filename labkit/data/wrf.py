@@ -43,9 +43,10 @@ def open_wrfout(paths: str | Path | Sequence[str | Path], *, levels_hpa: Sequenc
     the geopotential `z850`, NaN below the ground. `tp` is what fell in the same place since the time before: NaN at the
     first time, where a moving nest was not at the time before, and where a restart began to count anew. `msl` follows
     6.5 K/km from 100 hPa above the ground.
-    Coordinates: `time`; `y`, `x` in km on the model's map from the corner of the domain; `lat`, `lon` (y, x), or
-    (time, y, x) of a nest that moves. Winds are along the grid's axes, as WRF writes them; `attrs` names the
-    projection. Raises DataError for files that are not wrfout, or of two domains.
+    Coordinates: `time`; `y`, `x` in km on the model's map from the corner of the domain (a Mercator map true at the
+    equator stretches by 1 / cos(lat)); `lat`, `lon` (y, x), or (time, y, x) of a nest that moves. Winds are along the
+    grid's axes, as WRF writes them; `attrs` names the projection. Raises DataError for files that are not wrfout, or
+    of two domains.
     """
     paths = [paths] if isinstance(paths, (str, Path)) else list(paths)
     whole = _joined(paths, [_prepared(path) for path in paths])
@@ -208,11 +209,9 @@ def _on_level(whole: xr.Dataset, level: int) -> dict[str, xr.DataArray]:
 def _accumulated(whole: xr.Dataset) -> list[xr.DataArray]:
     """Accumulated rain (mm) of each scheme, with the buckets that were emptied."""
     bucket = float(whole.attrs.get("BUCKET_MM", -1))
-    parts = {name: whole[name] for name in RAIN if name in whole}
-    emptied = bucket > 0
-    return [
-        part + bucket * whole[f"I_{name}"] if emptied and f"I_{name}" in whole else part for name, part in parts.items()
-    ]
+    found = [name for name in RAIN if name in whole]
+    counted = [name for name in found if bucket > 0 and f"I_{name}" in whole]
+    return [whole[name] + bucket * whole[f"I_{name}"] if name in counted else whole[name] for name in found]
 
 
 def _rain_rate(total: xr.DataArray, time: np.ndarray, position: dict) -> xr.DataArray:
@@ -220,25 +219,25 @@ def _rain_rate(total: xr.DataArray, time: np.ndarray, position: dict) -> xr.Data
     hours = np.diff(time) / np.timedelta64(1, "h")
     parts = [xr.full_like(total.isel(time=0), np.nan)]
     for t, span in enumerate(hours, 1):
-        rows, columns = _moved(position, t)
-        before = total.isel(time=t - 1, drop=True).shift(y=-rows, x=-columns)
-        fallen = total.isel(time=t) - before
+        if (step := _moved(position, t)) is None:
+            parts.append(xr.full_like(total.isel(time=t), np.nan))
+            continue
+        fallen = total.isel(time=t) - total.isel(time=t - 1, drop=True).shift(y=-step[0], x=-step[1])
         parts.append(fallen.where(fallen > -RESET_MM).clip(min=0) / span)
     return xr.concat(parts, "time", coords="minimal", compat="override")
 
 
-def _moved(position: dict, t: int) -> tuple[int, int]:
-    """Whole cells (rows north, columns east) by which the nest moved to time t; its own size if that cannot be seen."""
+def _moved(position: dict, t: int) -> tuple[int, int] | None:
+    """Whole cells (rows north, columns east) by which the nest moved to time t; None where its middle was outside."""
     dims, lat, _ = position["lat"]
     if "time" not in dims:
         return 0, 0
-    lon, (n_y, n_x) = position["lon"][1], lat.shape[1:]
-    i, j = n_y // 2, n_x // 2
+    lon, i, j = position["lon"][1], lat.shape[1] // 2, lat.shape[2] // 2
     east = wrapped(lon[t - 1] - lon[t, i, j]) * np.cos(np.deg2rad(lat[t, i, j]))
     apart = np.hypot(lat[t - 1] - lat[t, i, j], east)
     row, column = np.unravel_index(np.argmin(apart), apart.shape)
     seen = apart[row, column] < 0.5 * abs(lat[t, i, j] - lat[t, i - 1, j])
-    return (int(row - i), int(column - j)) if seen else (n_y, n_x)
+    return (int(row - i), int(column - j)) if seen else None
 
 
 def _plain(field: xr.DataArray, name: str) -> xr.DataArray:
