@@ -17,5 +17,6 @@ def distance_km(lat, lon, other_lat, other_lon) -> np.ndarray:
 
 
 def wrapped(lon) -> np.ndarray:
-    """Longitudes in -180 to 180 degrees."""
-    return (np.asarray(lon, np.float64) + 180) % 360 - 180
+    """Longitudes in -180 to 180 degrees; those that are there already stay as they are, to the last bit."""
+    lon = np.asarray(lon, np.float64)
+    return np.where(np.abs(lon) <= 180, lon, (lon + 180) % 360 - 180)

@@ -17,7 +17,8 @@ from labkit.errors import DataError
 
 @dataclass(frozen=True)
 class PublicDataset:
-    """Where a data set comes from; `files` maps each file name to its sha256, `address` + name is its address."""
+    """Where a data set comes from; `files` maps each file name to its sha256, `address` + name is its address. Files
+    that were made of public ones have no address, and `derived` says how they were made."""
 
     name: str
     title: str
@@ -26,6 +27,7 @@ class PublicDataset:
     citation: str
     address: str
     files: Mapping[str, str]
+    derived: str = ""
 
 
 @cache
@@ -45,6 +47,13 @@ def fetch(name: str) -> Path:
     root = os.environ.get("LABKIT_DATA")
     if root and all((Path(root) / name / file).is_file() for file in dataset.files):
         return Path(root) / name
+    if dataset.derived:
+        raise DataError(
+            f"data set {name}",
+            found="none of its files on this machine",
+            expected=f"{', '.join(dataset.files)} in a folder {name}, LABKIT_DATA naming its parent",
+            todo=f"make them anew, as they have no public address ({dataset.derived})",
+        )
     folder = Path(pooch.os_cache("labkit")) / name
     for file, sha256 in dataset.files.items():
         _download(dataset, file, sha256, folder)

@@ -198,7 +198,7 @@ def _year(digits: str) -> int:
 
 
 def _tenths(text: str, ends: str) -> float:
-    """Degrees of tenths with a letter, as 185N or 948W; `ends` holds the letters of the positive and of the negative side."""
+    """Degrees of tenths with a letter, as 185N or 948W; `ends` holds the positive side's letter, then the other."""
     if text[-1:] not in tuple(ends):
         raise ValueError(f"{text!r} where tenths of degrees with {ends[0]} or {ends[1]} should be")
     return float(text[:-1]) / 10 * (-1 if text[-1] == ends[1] else 1)
