@@ -1,6 +1,6 @@
-"""Make the run that ships with the lab: train the nano preset, halve its weights, draw its sample.
+"""Make what ships with the lab: train the nano preset, halve its weights, draw its sample and a typhoon hour by hour.
 
-    python benchmarks/make_bundled.py [--run runs/nano] [--target labkit/bundled/idealised-nano]
+    python benchmarks/make_bundled.py [--run runs/nano] [--target labkit/bundled/idealised-nano] [--typhoon-only]
 
 A finished run is packed as it is. The sample is drawn in fp32 from the packed weights, so that any machine can draw it
 again (tests/test_bundled.py does).
@@ -20,6 +20,8 @@ from labkit.store.checkpoints import checkpoint_hash, load_checkpoint, save_chec
 from labkit.store.runs import RunFolder
 
 MEMBERS = 16
+# Crosses the island's middle; the weights were trained on the twentieth century.
+TYPHOON = {"start": "2023-08-07T00", "end": "2023-08-07T19", "step_h": 1}
 YEAR = {"start": "2020-01-01", "end": "2020-12-31T23", "step_h": 1}
 DIGITS = {
     **{"t2m": 1, "u10": 1, "v10": 1, "reflectivity": 0, "tcwv": 1, "tp": 2, "cape": 0, "msl": 0, "z500": 0, "tisr": 0},
@@ -57,23 +59,31 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--run", type=Path, default=Path("runs/nano"))
     parser.add_argument("--target", type=Path, default=Path("labkit/bundled/idealised-nano"))
+    parser.add_argument("--typhoon-only", action="store_true", help="draw the typhoon again from the packed weights")
     options = parser.parse_args()
-    corrdiff.train(corrdiff.load_preset("nano"), options.run)
-    shutil.rmtree(options.target, ignore_errors=True)
-    pack(options.run, options.target)
+    if not options.typhoon_only:
+        make_run(options.run, options.target)
     model = corrdiff.load(options.target, precision="fp32")
-    pairs = corrdiff.open_part(model.config, "test", **YEAR)
-    corrdiff.sample(
-        model,
-        pairs,
-        options.target / "sample.nc",
-        times=cases(pairs),
-        seeds=range(MEMBERS),
-        with_oracle=True,
-        digits=DIGITS,
-    )
-    size = sum(file.stat().st_size for file in options.target.rglob("*") if file.is_file())
-    print(f"{options.target}: {size / 1e6:.1f} MB")
+    draw(model, TYPHOON, options.target.with_name("idealised-typhoon"))
+
+
+def make_run(run: Path, target: Path) -> None:
+    """Train, pack, and draw hours over a year that was not trained on."""
+    corrdiff.train(corrdiff.load_preset("nano"), run)
+    shutil.rmtree(target, ignore_errors=True)
+    pack(run, target)
+    draw(corrdiff.load(target, precision="fp32"), YEAR, target, cases)
+
+
+def draw(model, hours: dict, target: Path, chosen=lambda pairs: range(len(pairs))) -> None:
+    """Members and oracle members of the chosen hours in `target`/sample.nc."""
+    pairs = corrdiff.open_part(model.config, "test", **hours)
+    target.mkdir(parents=True, exist_ok=True)
+    (target / "sample.nc").unlink(missing_ok=True)
+    options = {"seeds": range(MEMBERS), "with_oracle": True, "digits": DIGITS}
+    corrdiff.sample(model, pairs, target / "sample.nc", times=chosen(pairs), **options)
+    size = sum(file.stat().st_size for file in target.rglob("*") if file.is_file())
+    print(f"{target}: {size / 1e6:.1f} MB")
 
 
 if __name__ == "__main__":

@@ -35,9 +35,10 @@ def test_the_explorer_is_offered_it():
     assert any(entry.kind == "bundled" and not entry.error for entry in Registry())
 
 
-@pytest.mark.parametrize("case", [0, 9])
-def test_the_model_draws_the_sample_again(tree, model, case):
+@pytest.mark.parametrize(("name", "case"), [("idealised-nano", 0), ("idealised-nano", 9), ("idealised-typhoon", 7)])
+def test_the_model_draws_the_samples_again(model, name, case):
     """Member 3 of a case, drawn anew, is the one that ships, but for the sample's rounding to 0.1 (dBZ: 1)."""
+    tree = open_tree(RUN.with_name(name) / "sample.nc")
     start = str(tree.time.values[case].astype("datetime64[h]"))
     pairs = corrdiff.open_part(model.config, "test", start=start, end=start, step_h=1)
     schedule = Schedule(**model.config.sampler.model_dump())

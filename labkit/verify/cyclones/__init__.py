@@ -4,6 +4,7 @@
     tracks = join(found, count=1)               # joined in time, member by member
     storm = nearest(tracks, best_track)         # of each member's tracks the one of this storm
     intensity(fields, storm), profiles(fields, storm, radius_km)
+    study(tree)                                 # all of it, for every source of an output tree
 
 Works on 10 m wind alone; sea-level pressure is used where it is given.
 """
@@ -12,6 +13,7 @@ from labkit.verify.cyclones.centres import Limits
 from labkit.verify.cyclones.ensembles import cone, mean_track, strike_probability
 from labkit.verify.cyclones.finding import WEAK, find
 from labkit.verify.cyclones.structure import intensity, profiles
+from labkit.verify.cyclones.study import study
 from labkit.verify.cyclones.tracks import along_and_across, join, nearest, track_error
 
 __all__ = [
@@ -26,5 +28,6 @@ __all__ = [
     "nearest",
     "profiles",
     "strike_probability",
+    "study",
     "track_error",
 ]

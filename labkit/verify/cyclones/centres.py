@@ -27,6 +27,10 @@ class Limits:
     share: float = 0.5
     spin: float = 3e-4
 
+    def times(self, factor: float) -> "Limits":
+        """Limits for what is not measured to its end yet."""
+        return Limits(self.turning * factor, self.share * factor, self.spin * factor)
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -61,7 +65,7 @@ def search(
     radii = [radius for radius in RADII_KM if radius >= 1.5 * max(step)] or [2.0 * max(step)]
     fits = [fit_everywhere(wind, known, step, radius) for radius in radii]
     score = np.stack([np.nan_to_num(turn * fit.turning * fit.explained) for fit in fits], axis=1)
-    passes = np.stack([_nearly(turn * fit.turning, fit.explained, limits) for fit in fits], axis=1)
+    passes = np.stack([_nearly(turn * fit.turning, fit.explained, limits.times(0.8)) for fit in fits], axis=1)
     peaks = (score == ndimage.maximum_filter(score, size=(1, 1, 3, 3))) & passes
     found = []
     for k, field in enumerate(fine):
@@ -69,16 +73,14 @@ def search(
         mask, chosen = np.isfinite(field), []
         filled = np.where(mask, field, 0)
         order = np.argsort(-score[k][peaks[k]])
-        for level, i, j in np.argwhere(peaks[k])[order][: 6 * n]:
-            candidate = _refined(grid, filled, mask, spacing, turn, (i, j), radii[level])
-            if (
-                candidate
-                and candidate.within(limits)
-                and all(_apart(candidate, other, spacing) > APART_KM for other in chosen)
-            ):
-                chosen.append(candidate)
+        for level, *place in np.argwhere(peaks[k])[order][: 6 * n]:
             if len(chosen) == n:
                 break
+            if not _alone(grid.fine(np.array(place)), chosen, spacing, APART_KM / 2):
+                continue  # the same vortex, by a filter of another size
+            candidate = _refined(grid, filled, mask, spacing, turn, place, radii[level], limits)
+            if candidate and _alone(np.array([candidate.row, candidate.col]), chosen, spacing, APART_KM):
+                chosen.append(candidate)
         found.append(chosen)
     return found
 
@@ -105,9 +107,10 @@ class _Grid:
 
 
 def _refined(
-    grid: _Grid, wind: np.ndarray, known: np.ndarray, spacing, turn: int, place, radius_km: float, rounds: int = 4
+    grid: _Grid, wind, known, spacing, turn: int, place, radius_km: float, limits: Limits, rounds: int = 4
 ) -> Candidate | None:
-    """The vortex near a cell of the search: its size by the filter that fits best, its centre by symmetry."""
+    """The vortex near a cell of the search: its size by the filter that fits best, its centre by symmetry. None where
+    it does not keep to the limits."""
     start = centre = np.array(place, float)
     away = np.array([[i, j] for i in (-1, 0, 1) for j in (-1, 0, 1)], float)
     step = np.array([max(d, radius_km / 8) / d for d in grid.spacing])
@@ -123,16 +126,24 @@ def _refined(
         if np.abs(moved).max() < 0.25:
             break
         step = np.maximum(step / 2, 0.5)
+    nearly = _candidate(grid, turn, grid.fine(centre), radius_km, np.nan)
+    if nearly is None or not nearly.within(limits.times(0.8)):
+        return None
     centre = grid.fine(centre)
     *place, error = symmetric_centre(wind, known, spacing, *centre, radius_km)
     place, corner = np.array(place), np.array(wind.shape) - 1
     if np.isfinite(place).all() and (place >= -1).all() and (place <= corner + 1).all():
         centre = place
+    found = _candidate(grid, turn, centre, radius_km, error)
+    return found if found is not None and found.within(limits) else None
+
+
+def _candidate(grid: _Grid, turn: int, centre: np.ndarray, radius_km: float, error: float) -> Candidate | None:
+    """The vortex at a place in fine cells, as the filter of a radius sees it; None where too little is known."""
     fit = grid.fit(radius_km, grid.coarse(centre)[None])
     if not np.isfinite(fit.turning[0]):
         return None
-    numbers = centre[0], centre[1], radius_km, turn * fit.turning[0], fit.explained[0], error
-    return Candidate(*map(float, numbers))
+    return Candidate(*map(float, (*centre, radius_km, turn * fit.turning[0], fit.explained[0], error)))
 
 
 def _best_radius(grid: _Grid, turn: int, centre: np.ndarray, radius_km: float) -> float:
@@ -248,12 +259,13 @@ def _coarsened(wind: np.ndarray, factor: tuple[int, int]) -> tuple[np.ndarray, n
 
 
 def _nearly(turning: np.ndarray, explained: np.ndarray, limits: Limits) -> np.ndarray:
-    """Where a fit that is not yet refined might come to keep to the limits."""
-    return (turning >= 0.8 * limits.turning) & (explained >= 0.8 * limits.share)
+    return (turning >= limits.turning) & (explained >= limits.share)
 
 
-def _apart(a: Candidate, b: Candidate, spacing) -> float:
-    return float(np.hypot((a.row - b.row) * spacing[0], (a.col - b.col) * spacing[1]))
+def _alone(place: np.ndarray, others: list[Candidate], spacing, within_km: float) -> bool:
+    """Whether none of the others is that near."""
+    apart = [np.hypot(*((place - (other.row, other.col)) * spacing)) for other in others]
+    return all(distance > within_km for distance in apart)
 
 
 def _peak(values: np.ndarray) -> np.ndarray:

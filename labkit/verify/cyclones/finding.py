@@ -17,8 +17,8 @@ METHODS = ("wind", "vorticity", "pressure")
 CYCLONE = Limits()
 WEAK = Limits(turning=5.0, share=0.4, spin=2e-4)  # what may prolong a track, but makes none
 VORTEX = "vortex"
-FOUND = ("row", "col", "radius", "turning", "explained", "error")
-UNITS = {"x": "km", "y": "km", "lat": "degrees_north", "lon": "degrees_east", "radius": "km", "turning": "m s-1",
+FOUND = ("row", "col", "size", "turning", "explained", "error")
+UNITS = {"x": "km", "y": "km", "lat": "degrees_north", "lon": "degrees_east", "size": "km", "turning": "m s-1",
          "error": "km"}  # fmt: skip
 
 
@@ -30,7 +30,7 @@ def find(fields: xr.Dataset, *, count: int = 1, by: str | None = None, limits: L
     "pressure", its minimum (the default with `msl`); "wind", the centre about which it is most symmetric (the default
     without); or "vorticity", its centroid. Centres are in fractional cells `row`, `col`, in km `x`, `y` and in degrees
     `lat`, `lon` where the grid has these. `turning` (m/s), `explained` (0 to 1) and `error` (standard error of the
-    centre by wind, km) say how evident the cyclone is, `radius` (km) the size of the filter that fits it best. NaN
+    centre by wind, km) say how evident the cyclone is, `size` (km) the radius of the filter that fits it best. NaN
     cells are unknown. Where `lat` and `lon` change with time, each time has its own grid.
 
     On 1000 hours of the idealised atmosphere without a typhoon it finds 2, and none in 0.6 % of those with one.

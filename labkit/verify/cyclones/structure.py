@@ -32,7 +32,7 @@ RADII = tuple(f"r{knots}_{quadrant}" for knots in THRESHOLDS_KT for quadrant in 
 
 
 def intensity(fields: xr.Dataset, centres: xr.Dataset) -> xr.Dataset:
-    """Numbers of the cyclones at `centres` (..., with `row`, `col` and `radius` as `find` gives them): those of
+    """Numbers of the cyclones at `centres` (..., with `row`, `col` and `size` as `find` gives them): those of
     MEASURES, and `r34_ne` ...: the greatest radius (km) of 34, 50 and 64 kt in each quadrant, 0 where not reached.
 
     The highest wind is looked for within three filter radii. A radius of 34 kt is where, going outwards from the
@@ -64,7 +64,7 @@ def _applied(function, fields, centres, names, dims, quantities, attrs, radius=N
         again = partial(_applied, function, names=names, dims=dims, quantities=quantities, attrs=attrs, radius=radius)
         return over_times(again, fields, centres)
     arrays = [_whole(fields, name) for name in names]
-    places = [centres[name] for name in ("row", "col", "radius")]
+    places = [centres[name] for name in ("row", "col", "size")]
     options = {"ground": Ground.of(fields), "count": len(quantities), "names": names}
     options |= {} if radius is None else {"radii": radius}
     made = xr.apply_ufunc(

@@ -86,7 +86,12 @@ def _cells(wind, known, spacing, row: float, col: float, radius_km: float):
 
 def _hats(r: np.ndarray) -> np.ndarray:
     """Share of each node in radii r (n, node): straight pieces, the last one's value beyond it."""
-    return np.stack([np.interp(r, NODES, np.eye(len(NODES))[k]) for k in range(len(NODES))], axis=1)
+    r = np.minimum(r, NODES[-1])
+    piece = np.minimum(np.searchsorted(NODES, r, side="right") - 1, len(NODES) - 2)
+    share = (r - NODES[piece]) / np.diff(NODES)[piece]
+    hats, rows = np.zeros((len(r), len(NODES))), np.arange(len(r))
+    hats[rows, piece], hats[rows, piece + 1] = 1 - share, share
+    return hats
 
 
 def _shift_columns(away, r, hats, f, radius_km: float) -> np.ndarray:

@@ -1,0 +1,103 @@
+"""One storm in every source of an output tree: its track, its numbers and its profiles, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import xarray as xr
+
+from labkit.errors import Cancelled, DataError
+from labkit.variables import canonical
+from labkit.verify.cyclones.finding import PRESSURE, WEAK, WIND, find
+from labkit.verify.cyclones.structure import intensity, profiles
+from labkit.verify.cyclones.tracks import TRACK, join, nearest
+
+SOURCES = ("interpolation", "regression", "mean", "prediction", "truth", "oracle")
+REFERENCES = ("truth", "mean", "regression", "interpolation")  # whose storm is followed, the first that has one
+RADII_KM = np.arange(0.0, 204.0, 4.0)
+MATCH_KM = 200.0
+OTHERS = ("t2m", "tp", "reflectivity")  # fields whose profiles go along
+
+
+def study(
+    tree: xr.DataTree,
+    *,
+    reference: xr.Dataset | None = None,
+    radius_km: Sequence[float] = RADII_KM,
+    within_km: float = MATCH_KM,
+    progress: Callable[[int, int], None] | None = None,
+    cancel: Callable[[], bool] | None = None,
+) -> xr.DataTree:
+    """The storm of an output tree in each of its sources: groups "interpolation", "regression", "mean" (of the
+    members), "prediction", "truth" and "oracle", each (time) or (ensemble, time).
+
+    Every source is tracked by itself; of its tracks that nearest to the `reference` (a track with `lat` and `lon`, or
+    `x` and `y`, such as a best track) is kept, if its mean distance is within `within_km`: by default that of the
+    truth, or of the first other source that has one. Variables: `x`, `y` (km), `lat`, `lon`, `row`,
+    `col`, `size`, `turning`, `explained`, those of `intensity`, and profiles (..., radius). NaN where a source has no storm. The root says in
+    `reference` what was followed. DataError where no source has a storm. Computes.
+    """
+    fields = {source: winds for source in SOURCES if (winds := fields_of(tree, source)) is not None}
+    if not fields:
+        have = (
+            ", ".join(str(name) for name in tree["prediction"].data_vars) if "prediction" in tree.children else "none"
+        )
+        raise DataError("storm of the tree", found=have, expected="u10 and v10", todo="open a tree with 10 m wind")
+    total, done = 3 * len(fields), 0
+
+    def step() -> None:
+        nonlocal done
+        if cancel is not None and cancel():
+            raise Cancelled("the study of a storm")
+        done += 1
+        if progress is not None:
+            progress(done, total)
+
+    tracks = {}
+    for source, winds in fields.items():
+        tracks[source] = join(find(winds, count=3, limits=WEAK), count=3, least_times=min(2, winds.sizes["time"]))
+        step()
+    name, followed = ("given", reference) if reference is not None else _reference(tracks)
+    nodes = {"/": xr.Dataset(attrs={"reference": name})}
+    for source, winds in fields.items():
+        storm = nearest(tracks[source], followed, within_km=within_km)
+        numbers = intensity(winds, storm).compute()
+        step()
+        rings = profiles(winds, storm, np.asarray(radius_km)).compute()
+        step()
+        found = xr.merge([storm, numbers, rings], compat="override", join="exact")
+        nodes[source] = found.drop_vars([name for name in found.coords if name not in ("time", "ensemble", "radius")])
+    return xr.DataTree.from_dict(nodes)
+
+
+def fields_of(tree: xr.DataTree, source: str) -> xr.Dataset | None:
+    """Wind and what goes with it of a source, by the registry's names, with x, y, lat and lon; None without wind."""
+    group = "prediction" if source == "mean" else source
+    if group not in tree.children:
+        return None
+    names = {canonical(str(name)): str(name) for name in tree[group].data_vars}
+    if not set(WIND) <= set(names):
+        return None
+    wanted = [name for name in (*WIND, PRESSURE, *OTHERS) if name in names]
+    found = xr.Dataset({name: tree[group][names[name]] for name in wanted})
+    root = tree.to_dataset(inherit=False)
+    places = {name: root[name] for name in ("x", "y", "time") if name in root.coords}
+    if all(name in root.variables and np.isfinite(root[name]).all() for name in ("lat", "lon")):
+        places |= {name: root[name] for name in ("lat", "lon")}
+    found = found.drop_vars(["lat", "lon"], errors="ignore").assign_coords(places)
+    if source != "mean":
+        return found
+    return found.mean("ensemble", keep_attrs=True) if "ensemble" in found.dims else None
+
+
+def _reference(tracks: dict[str, xr.Dataset]) -> tuple[str, xr.Dataset]:
+    for source in REFERENCES:
+        if source in tracks and np.isfinite(tracks[source].isel({TRACK: 0}).row).any():
+            return source, tracks[source].isel({TRACK: 0})
+    raise DataError(
+        "storm of the tree",
+        found="no cyclone in truth, ensemble mean, regression or input",
+        expected="one with winds that turn by 10 m/s or more",
+        todo="choose times with a storm, or give a best track as the reference",
+    )
