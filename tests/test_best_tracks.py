@@ -268,6 +268,7 @@ def test_a_track_has_its_own_times_unless_others_are_asked_for(tmp_path):
         (ATCF.replace("236N", "2365"), "2365"),
         (ATCF.replace("BEST", "CARQ"), "forecasts"),
         (TOKYO[:142], "fewer of 199119"),
+        (TOKYO[: TOKYO.index("080 ") + 2], "within a number"),
         (TOKYO.replace("66666 0001", "67666 0001"), "line 4"),
         (TOKYO.replace("325 1293", "925 1293"), "lat of 92.5"),
         ("track_id,time,lat,lon\nA,2020-01-01,1,1\n", "no column wind"),

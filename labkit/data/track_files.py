@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from io import StringIO
+from io import BytesIO
 
 import numpy as np
 import pandas as pd
@@ -23,6 +23,10 @@ RADII_KT = (34, 50, 64)
 TOKYO_RADII_KT = (50, 30)
 COLUMNS = ("storm", "name", "time", "lat", "lon", "status", "wind", "pressure", "rmw")
 _NAMELESS = {"UNNAMED", "NOT_NAMED", "NAMELESS", "INVEST"}
+_TOKYO_COLUMNS = {
+    "lat": (15, 18), "lon": (19, 23), "pressure": (24, 28), "wind": (33, 36),
+    "r50_longest": (42, 46), "r50_shortest": (47, 51), "r30_longest": (53, 57), "r30_shortest": (58, 62),
+}  # fmt: skip
 _TOKYO_GRADES = {"2": "TD", "3": "TS", "4": "STS", "5": "TY", "6": "EX", "7": "", "9": "TS"}
 
 
@@ -86,8 +90,8 @@ def atcf(text: str) -> pd.DataFrame:
     if not rows:
         raise ValueError("no line of a best track (BEST), as in a deck of forecasts")
     table = pd.DataFrame(list(rows.values()))
-    names = table[table.name.ne("") & ~table.name.isin(_NAMELESS)].groupby("storm").name.last()
-    return table.assign(name=table.storm.map(names).fillna(""))
+    named = table[table.name.ne("") & ~table.name.isin(_NAMELESS)].groupby("storm").name.last().to_dict()
+    return table.assign(name=[named.get(storm, "") for storm in table.storm])
 
 
 def tokyo(text: str) -> pd.DataFrame:
@@ -127,7 +131,7 @@ def _csv(text: str, needed: Sequence[str], wanted: Sequence[str], *, units: bool
             raise ValueError(f"line {number} with {line.count(',') + 1} of {len(header)} fields, perhaps cut off")
     columns = [name for name in (*needed, *wanted) if name in header]
     skipped = [1] if units else None
-    return pd.read_csv(StringIO(text), usecols=columns, skiprows=skipped, dtype=str, keep_default_na=False)
+    return pd.read_csv(BytesIO(text.encode()), usecols=columns, skiprows=skipped, dtype=str, keep_default_na=False)
 
 
 def _words(raw: pd.DataFrame, column: str) -> pd.Series:
@@ -183,12 +187,15 @@ def _atcf_radii(part: list[str], number: int) -> dict[str, float]:
 
 def _tokyo_row(line: str) -> dict:
     """One line: grade, degrees and tenths, hPa, knots (0 or blank before 1977 and for depressions), nautical miles."""
-    ends = {"r50_longest": (42, 46), "r50_shortest": (47, 51), "r30_longest": (53, 57), "r30_shortest": (58, 62)}
+    length = len(line.rstrip())
+    if any(start < length < end for start, end in _TOKYO_COLUMNS.values()):
+        raise ValueError(f"a line that ends within a number, perhaps cut off: {line[:20]!r}")
+    part = {name: line[start:end] for name, (start, end) in _TOKYO_COLUMNS.items()}
     return {
         "time": datetime.strptime(f"{_year(line[:2])}{line[2:8]}", "%Y%m%d%H"),
-        "lat": float(line[15:18]) / 10, "lon": float(line[19:23]) / 10, "status": _TOKYO_GRADES.get(line[13], ""),
-        "wind": (_number(line[33:36]) or np.nan) * KNOT, "pressure": float(line[24:28]) * HECTOPASCAL, "rmw": np.nan,
-        **{name: _number(line[start:end]) * NAUTICAL_MILE for name, (start, end) in ends.items()},
+        "lat": float(part["lat"]) / 10, "lon": float(part["lon"]) / 10, "status": _TOKYO_GRADES.get(line[13], ""),
+        "wind": (_number(part["wind"]) or np.nan) * KNOT, "pressure": float(part["pressure"]) * HECTOPASCAL,
+        "rmw": np.nan, **{name: _number(part[name]) * NAUTICAL_MILE for name in part if name.startswith("r")},
     }  # fmt: skip
 
 
