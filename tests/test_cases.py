@@ -145,8 +145,9 @@ def test_a_user_adds_cases_after_ours(tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (MINE.replace("kind", "sort"), ["case 1 (my-storm) at", "kind"]),
+        (MINE.replace("kind", "sort"), ["case 1 (my-storm) at sort", "an unknown key"]),
         (MINE.replace("  lat: -15\n", "  lat: -15\n  speed: 3\n"), ["at speed", "an unknown key", "key, title, kind"]),
+        (MINE.replace("  title: Mine\n", ""), ["at title", "found nothing"]),
         (MINE.replace("lat: -15", "lat: 95"), ["at lat", "95", "less than or equal to 90"]),
         (MINE.replace("2020-01-02", "2019-01-02"), ["case 1 (my-storm)", "not before the start"]),
         (MINE.replace("my-storm", "My storm"), ["at key", "My storm"]),

@@ -149,7 +149,8 @@ def _validated(what: str, entry: dict) -> Case:
     try:
         return Case.model_validate(entry)
     except ValidationError as error:
-        first = error.errors()[0]
+        # a misspelt key is also a lacking one, but its own name says more
+        first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
         path = ".".join(str(part) for part in first["loc"])
         unknown, lacking = first["type"] == "extra_forbidden", first["type"] == "missing"
         found = "an unknown key" if unknown else ("nothing" if lacking else repr(first.get("input"))[:60])
