@@ -1,0 +1,120 @@
+"""Fields on latitudes and longitudes, as weather centres give them, with the names, units and axes of the lab."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import xarray as xr
+
+from labkit.data.grids import axes_km, latitude_longitude, with_our_dims
+from labkit.errors import DataError
+from labkit.sphere import wrapped
+from labkit.variables import canonical, lookup
+
+Box = tuple[float, float, float, float]
+PRESSURE_LEVELS = ("pressure_level", "isobaricInhPa", "level", "plev")
+_FACTORS = {("hPa", "Pa"): 100.0, ("kg m-2 s-1", "mm h-1"): 3600.0, ("%", "1"): 0.01}
+_ONE = ("", "(0 - 1)", "dimensionless", "Proportion", "proportion")
+
+
+def laid_out(fields: Mapping[str, xr.DataArray], what: str, *, box: Box | None = None) -> xr.Dataset:
+    """Fields (..., latitude, longitude) of any names as float32 over (..., y, x), in the registry's names and units.
+
+    Rows run from south to north, columns from west to east. Coordinates: `y`, `x` in km by the mean distance of
+    neighbours, `lat`, `lon` (y, x) in degrees, longitudes in -180 to 180. `box` (west, south, east, north) in degrees
+    keeps the cells within it, also across Greenwich and the date line. Raises DataError where nothing is inside, and
+    for units that are not those of the registry.
+    """
+    raw = xr.Dataset(dict(_named(fields)))
+    whole = _within(_eastwards(with_our_dims(raw, what)), box, what)
+    lat, lon = latitude_longitude(whole)
+    y, x = axes_km(whole, None, what)
+    kept = {name: _in_our_units(name, field, what) for name, field in whole.data_vars.items()}
+    found = xr.Dataset(kept, {"y": ("y", y, {"units": "km"}), "x": ("x", x, {"units": "km"})})
+    found["lat"] = ("y", "x"), lat.astype(np.float64), {"units": "degrees_north"}
+    found["lon"] = ("y", "x"), wrapped(lon), {"units": "degrees_east"}
+    return found.set_coords(["lat", "lon"])
+
+
+def by_pressure(name: str, field: xr.DataArray) -> dict[str, xr.DataArray]:
+    """A field on pressure levels (hPa) as one for each, `t` to `t850`; any other as it is."""
+    axis = next((dim for dim in PRESSURE_LEVELS if dim in field.dims), None)
+    if axis is None:
+        return {name: field}
+    hpa = field[axis].values * (0.01 if field[axis].attrs.get("units") == "Pa" else 1)
+    return {f"{name}{level:g}": field.isel({axis: i}, drop=True) for i, level in enumerate(hpa)}
+
+
+def pick(fields: Mapping[str, xr.DataArray], names: Sequence[str] | None, what: str) -> dict[str, xr.DataArray]:
+    """The fields named, by the file's or the registry's names; all where none are."""
+    if names is None:
+        return dict(fields)
+    known = {canonical(name): name for name in fields} | {name: name for name in fields}
+    missing = [name for name in names if name not in known and canonical(name) not in known]
+    if missing:
+        todo = "choose from the variables found"
+        raise DataError(what, found=", ".join(fields) or "none", expected=", ".join(missing), todo=todo)
+    return {theirs: fields[theirs] for theirs in (known.get(name, known.get(canonical(name))) for name in names)}
+
+
+def _named(fields: Mapping[str, xr.DataArray]):
+    """Pairs of the registry's name and the field; two of one name keep those of the file."""
+    names = [canonical(name) for name in fields]
+    for (theirs, field), name in zip(fields.items(), names, strict=True):
+        yield (name if names.count(name) == 1 else theirs), field
+
+
+def _eastwards(whole: xr.Dataset) -> xr.Dataset:
+    """Columns from west to east; a row of longitudes around the globe starts at the date line."""
+    lon = _row_of_longitudes(whole)
+    if lon is None:
+        return whole
+    step = np.median(wrapped(np.diff(lon)))
+    if step < 0:
+        whole, lon = whole.isel(x=slice(None, None, -1)), lon[::-1]
+    around = len(lon) > 2 and abs(wrapped(lon[0] - lon[-1])) < 1.5 * abs(step)
+    return whole.isel(x=np.argsort(wrapped(lon), kind="stable")) if around else whole
+
+
+def _within(whole: xr.Dataset, box: Box | None, what: str) -> xr.Dataset:
+    if box is None:
+        return whole
+    west, south, east, north = box
+    lon, found = _row_of_longitudes(whole), latitude_longitude(whole)
+    if lon is None:
+        raise DataError(what, found="a grid that is not along latitudes", expected="one that is", todo="give no box")
+    lat = found[0][:, 0]
+    rows = np.flatnonzero((lat >= south) & (lat <= north))
+    # degrees east of the western edge, so that a box across the date line is one piece
+    eastward = (lon - west) % 360
+    inside = np.flatnonzero(eastward <= ((east - west) % 360 or 360))
+    columns = inside[np.argsort(eastward[inside], kind="stable")]
+    if len(rows) < 2 or len(columns) < 2:
+        raise DataError(
+            f"box of the {what}",
+            found=f"{len(rows)} x {len(columns)} cells from {west:g} to {east:g} E and {south:g} to {north:g} N",
+            expected="2 or more each way",
+            todo="give (west, south, east, north) in degrees within the file's grid",
+        )
+    return whole.isel(y=rows, x=columns)
+
+
+def _row_of_longitudes(whole: xr.Dataset) -> np.ndarray | None:
+    name = next((name for name in ("longitude", "lon") if name in whole.coords), None)
+    return whole[name].values.astype(np.float64) if name and whole[name].dims == ("x",) else None
+
+
+def _in_our_units(name: str, field: xr.DataArray, what: str) -> xr.DataArray:
+    known = lookup(name)
+    theirs = str(field.attrs.get("units", "")).replace("**", "")
+    ours = known.units or theirs
+    theirs = "1" if ours == "1" and theirs in _ONE else theirs
+    if theirs != ours and (theirs, ours) not in _FACTORS:
+        expected = f"{ours} or what {name} can be made of"
+        raise DataError(f"{name} of the {what}", found=theirs or "no units", expected=expected, todo="leave it out")
+    placed = [coordinate for coordinate, array in field.coords.items() if {"y", "x"} & set(array.dims)]
+    plain = field.drop_vars(placed).astype(np.float32) * np.float32(_FACTORS.get((theirs, ours), 1))
+    said = field.attrs.get("long_name", "")
+    plain.attrs = {"units": ours, "long_name": known.long_name} | ({"comment": str(said)} if said else {})
+    return plain
