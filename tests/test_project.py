@@ -24,11 +24,12 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 CONDA_NAMES = {"torch": "pytorch", "playwright": "playwright-python"}
 
 # The design's rooms: what of labkit each may import. Every room may raise labkit.errors.
-GROUND = {"errors", "variables"}
+GROUND = {"errors", "variables", "sphere"}
 PARTS = GROUND | {"tiling", "store", "data", "verify", "models", "diffusion"}
 ROOMS = {
     "errors": set(),
     "variables": set(),
+    "sphere": set(),
     "tiling": {"errors"},
     "store": GROUND,
     "data": GROUND | {"store"},
@@ -140,7 +141,7 @@ def test_rooms_form_a_ladder():
         assert all(order.index(other) < order.index(name) for other in below), name
 
 
-@pytest.mark.parametrize("app", ["parts", "explorer", "spectra"])
+@pytest.mark.parametrize("app", ["parts", "explorer", "spectra", "storms"])
 def test_apps_share_their_parts_and_nothing_else(app):
     allowed = {"apps.parts", f"apps.{app}"}
     for path in (ROOT / "apps" / app).glob("*.py"):

@@ -88,6 +88,7 @@ class MapGrid:
         self.arrows = {key: ColumnDataSource({"xs": [], "ys": []}) for key in self.keys}
         self._lines: list[GlyphRenderer] = []
         self._glyphs, self._all = _glyphs(), AllIndices()
+        self._shifts: dict[str, tuple[float, float]] = {}
         self._shown: dict[str, tuple] = {}
         self._fields: dict[str, np.ndarray] = {}
         self.stride = (1, 1)
@@ -137,6 +138,19 @@ class MapGrid:
         """Draw boxes (west, south, east, north) in km."""
         put(self.box, {name: [box[i] for box in boxes] for i, name in enumerate(("x0", "y0", "x1", "y1"))})
 
+    def set_window(self, x: tuple[float, float] | None, y: tuple[float, float] | None) -> None:
+        """Show this part of the axes, which may reach beyond the grid; the whole grid for None."""
+        west, south, east, north = self.run.extent
+        for view, window, edges in ((self._x_range, x, (west, east)), (self._y_range, y, (south, north))):
+            start, end = window or edges
+            view.update(start=start, end=end, reset_start=start, reset_end=end, bounds=None if window else edges)
+
+    def set_shifts(self, shifts: Mapping[str, tuple[float, float]]) -> None:
+        """Draw maps, by key, with a place (x, y in km) of their own at the origin; to be set before `update`."""
+        moved = {key for key in self.keys if shifts.get(key) != self._shifts.get(key)}
+        self._shifts = dict(shifts)
+        self._shown = {key: token for key, token in self._shown.items() if key not in moved}
+
     def set_lines(self, visible: bool) -> None:
         for renderer in self._lines:
             renderer.visible = visible
@@ -146,17 +160,18 @@ class MapGrid:
         put(self.arrows[key], {"xs": [], "ys": []} if u is None else arrow_lines(self.run, u, v))
 
     def _send(self, key: str) -> None:
-        cells, west, south, width, height = self._visible(self._fields[key])
+        x, y = self._shifts.get(key, (0.0, 0.0))
+        cells, west, south, width, height = self._visible(self._fields[key], x, y)
         image = self.scales[key].encode(cells)
-        self.sources[key].data = {"image": [image], "x": [west], "y": [south], "dw": [width], "dh": [height]}
+        self.sources[key].data = {"image": [image], "x": [west - x], "y": [south - y], "dw": [width], "dh": [height]}
 
-    def _visible(self, field: np.ndarray) -> tuple[np.ndarray, float, float, float, float]:
+    def _visible(self, field: np.ndarray, x: float, y: float) -> tuple[np.ndarray, float, float, float, float]:
         """The cells in view, as means of blocks where there are more than MAX_CELLS, with their edges."""
         dx, dy = self.run.spacing
         west, south, _, _ = self.run.extent
         field = field[:: 1 if self.run.y[-1] >= self.run.y[0] else -1, :: 1 if self.run.x[-1] >= self.run.x[0] else -1]
-        rows = _window(self._y_range, south, dy, field.shape[0])
-        columns = _window(self._x_range, west, dx, field.shape[1])
+        rows = _window(self._y_range, south - y, dy, field.shape[0])
+        columns = _window(self._x_range, west - x, dx, field.shape[1])
         part = field[slice(*rows), slice(*columns)]
         k = int(np.ceil(np.sqrt(part.size / MAX_CELLS)))
         self.stride = (k, k)

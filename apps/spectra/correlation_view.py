@@ -7,10 +7,11 @@ from functools import partial
 import numpy as np
 import panel as pn
 
+from apps.parts.computed import Computed
 from apps.parts.runs import Run
 from apps.parts.view import choice, column, row
 from apps.spectra.panels import Correlations, Rose
-from apps.spectra.spectra_view import DIRECTIONS, LEFT, Computed, chosen, computed, quantity_choice
+from apps.spectra.spectra_view import DIRECTIONS, LEFT, chosen, computed, quantity_choice
 
 
 class CorrelationView(Computed):

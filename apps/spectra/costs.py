@@ -42,7 +42,11 @@ class Costs:
         if not self.running:
             key = cost_key(run, self.session.state)
             failed = [self.job.message] if self.job and self.job.status != "done" and self._asked == key else []
-            self._say(self.known.get(key) or failed or ["not measured yet: a few training steps and evaluations, ten to thirty seconds"])
+            self._say(
+                self.known.get(key)
+                or failed
+                or ["not measured yet: a few training steps and evaluations, ten to thirty seconds"]
+            )
 
     @property
     def running(self) -> bool:

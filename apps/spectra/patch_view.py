@@ -12,13 +12,14 @@ import panel as pn
 import panel_material_ui as pmui
 import xarray as xr
 
+from apps.parts.computed import Computed
 from apps.parts.runs import Run
 from apps.parts.view import column, html, row, select
 from apps.spectra.code import known_variables
 from apps.spectra.costs import Costs
 from apps.spectra.data_sets import data_sentences, factor_of, tree_in_memory
 from apps.spectra.patch_panels import MEANING, Left
-from apps.spectra.spectra_view import Computed, Region, chosen, quantity_choice
+from apps.spectra.spectra_view import Region, chosen, quantity_choice
 from apps.spectra.state import NETWORKS
 from labkit.plots.colours import plain
 from labkit.tiling import tiles

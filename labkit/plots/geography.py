@@ -8,6 +8,7 @@ from importlib.resources import files
 import contourpy
 import numpy as np
 import xarray as xr
+from scipy.ndimage import map_coordinates
 
 from labkit.plots.colours import nice_step
 from labkit.variables import canonical
@@ -31,6 +32,24 @@ def coast_lines(tree: xr.DataTree) -> Lines:
             if field.dims == ("y", "x") and 0 < np.mean(field.values > level) < 1:
                 return contour(x, y, field.values, level)
     return project(natural_earth(), x, y, tree["lat"].values, tree["lon"].values)
+
+
+def coast_degrees(tree: xr.DataTree) -> Lines:
+    """The same coast as lines of lon, lat in degrees, where the grid knows these; what lies beyond it is left out."""
+    x, y = (np.asarray(tree[axis].values, float) for axis in ("x", "y"))
+    places = [np.asarray(tree[name].values, float) for name in ("lon", "lat")]
+    lines = []
+    for line in coast_lines(tree):
+        at = [np.interp(line[:, k], *_rising(axis), left=np.nan, right=np.nan) for k, axis in ((1, y), (0, x))]
+        degrees = np.stack([map_coordinates(field, at, order=1, cval=np.nan) for field in places], axis=1)
+        lines += [part for part in np.split(degrees, np.flatnonzero(np.isnan(degrees[:, 0]))) if len(part) > 2]
+    return lines
+
+
+def _rising(axis: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A coordinate in rising order, and the index of each of its values."""
+    order = np.argsort(axis)
+    return axis[order], order.astype(float)
 
 
 @cache

@@ -1,0 +1,1 @@
+"""The typhoon explorer: one storm in every source of a run, member by member."""

@@ -1,0 +1,46 @@
+"""About: what the tabs show and how a storm is found."""
+
+from __future__ import annotations
+
+from html import escape
+
+import panel as pn
+
+from apps.parts.runs import Run
+from apps.parts.view import View, column
+
+READING = {
+    "Track": """every source is tracked by itself, on its own wind; of its tracks the one that runs along the truth's
+    is kept. The circles about the mean of the members hold two thirds of them at each time. The colours say how many
+    members come near a place at any time of the run.""",
+    "Maps": """the same moment in every source. About each storm, each map has its own centre at the origin, so that
+    size and shape can be compared without the error of position. Rings are 50 and 100 km away.""",
+    "Structure": """what is averaged around the centre. A coarse grid cannot hold a narrow eyewall: its wind peaks
+    too far out and too low. The question to a downscaling is whether its members bring the peak inwards, each of
+    them, and as far as the oracle's.""",
+    "Intensity": """members that agree with each other more than the oracle's do are overconfident. The highest wind
+    of a field includes its gusts and eddies; that of the waves 0 and 1 is the vortex and the flow that carries it.""",
+    "How a storm is found": """a vortex of the wind must turn about a point, explain most of the wind's variance
+    there, and be narrow; its centre is where it is most symmetric. Pressure is used where a run has it. Centres of
+    single times are joined by their motion; a storm may be lost for six hours.""",
+}
+
+
+class AboutView(View):
+    tab = "about"
+    uses = ()
+
+    def build(self, run: Run) -> pn.viewable.Viewable:
+        items = "".join(f"<li><b>{escape(name)}</b>: {escape(text)}</li>" for name, text in READING.items())
+        problems = "".join(f"<li>{escape(problem)}</li>" for problem in self.session.library.problems())
+        missing = f"<h3>Not opened</h3><ul>{problems}</ul>" if problems else ""
+        style = "<style>li{margin:6px 0} h3{font-weight:500} div{max-width:60em;font-size:14px}</style>"
+        text = f"{style}<div><h3>What is shown</h3><ul>{items}</ul>{missing}</div>"
+        return column(pn.pane.HTML(text, sizing_mode="stretch_width", margin=(4, 12)))
+
+    def draw(self, run: Run) -> None:
+        pass
+
+    def sentence(self, run: Run) -> str:
+        dx, dy = run.spacing
+        return f"{run.label}: {len(run.y)} x {len(run.x)} cells of {dy:g} x {dx:g} km, {len(run.times)} times."

@@ -1,0 +1,81 @@
+"""The storm of a run, worked out once for all who look at it, and short readings of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import xarray as xr
+
+from apps.parts.computed import Computed
+from apps.parts.runs import Run
+from labkit.errors import DataError
+
+ORDER = ("interpolation", "regression", "mean", "prediction", "truth", "oracle")
+
+
+@dataclass(frozen=True)
+class Storm:
+    """What `cyclones.study` found: groups by source in memory; `nothing` says why there is no storm, else it is ""."""
+
+    groups: dict[str, xr.Dataset]
+    nothing: str = ""
+
+    def has(self, source: str, name: str) -> bool:
+        return source in self.groups and name in self.groups[source]
+
+    def values(self, source: str, name: str) -> np.ndarray:
+        """(time, ...) of the single sources, (ensemble, time, ...) of the ensembles."""
+        return self.groups[source][name].values
+
+    def place(self, source: str, time: int, member: int) -> tuple[float, float]:
+        """x, y in km of the centre of a source, or of a member of an ensemble; NaN where it has none."""
+        part = self.groups.get(source)
+        if part is None:
+            return np.nan, np.nan
+        part = part.isel(time=time)
+        part = part.isel(ensemble=member) if "ensemble" in part.dims else part
+        return float(part.x), float(part.y)
+
+
+def follow(run: Run) -> Storm:
+    """The storm of a run; a run without one is an answer too, and kept as such."""
+    from labkit.verify.cyclones import study
+
+    try:
+        found = study(run.tree)
+    except DataError as error:
+        return Storm({}, str(error))
+    return Storm({source: found[source].to_dataset().load() for source in ORDER if source in found.children})
+
+
+class StormView(Computed):
+    """A view of the storm of a run, which is followed when the first of them is looked at."""
+
+    working = "Following the storm through every member ..."
+
+    def ask(self, run: Run):
+        return (run.id, "storm"), partial(follow, run)
+
+    def show_result(self, run: Run) -> None:
+        if not self.result.nothing:
+            self.show_storm(run, self.result)
+
+    def say(self, run: Run) -> str:
+        return self.result.nothing or self.say_storm(run, self.result)
+
+    def show_storm(self, run: Run, storm: Storm) -> None:
+        raise NotImplementedError
+
+    def say_storm(self, run: Run, storm: Storm) -> str:
+        raise NotImplementedError
+
+
+def spread_text(values: np.ndarray, unit: str, digits: int = 0) -> str:
+    """`38 to 45 (median 41) m/s` of the members that have a value; "none" where none has."""
+    known = values[np.isfinite(values)]
+    if not known.size:
+        return "none"
+    low, middle, high = np.percentile(known, [5, 50, 95])
+    return f"{low:.{digits}f} to {high:.{digits}f} (median {middle:.{digits}f}) {unit}".strip()

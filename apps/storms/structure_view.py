@@ -1,0 +1,155 @@
+"""Structure: what is averaged around the centre, by distance now and by distance and time."""
+
+from __future__ import annotations
+
+import numpy as np
+import panel as pn
+from bokeh.models import ColumnDataSource, Image, LinearColorMapper, Range1d, Span
+from bokeh.plotting import figure
+
+from apps.parts.labels import time_label
+from apps.parts.runs import Run
+from apps.parts.scale import NO_DATA, Look, bar_figure, color_bar, set_bar
+from apps.parts.sources import put
+from apps.parts.view import column, row, select
+from apps.storms.following import ORDER, Storm, StormView
+from apps.storms.state import PROFILES
+from labkit.plots.colours import SOURCE_COLOURS, SOURCE_LABELS, palette
+from labkit.plots.storms import LABELS, label_of, section_limits, section_of
+
+SECTIONS = ("interpolation", "regression", "prediction", "truth")
+BAND = (5, 95)
+_LOOK = {"tools": "", "toolbar_location": None, "sizing_mode": "stretch_width"}
+
+
+class StructureView(StormView):
+    tab = "structure"
+    uses = ("time", "member", "profile")
+
+    def build(self, run: Run) -> pn.viewable.Viewable:
+        self.profiles = Profiles()
+        self.sections = Sections(run)
+        self.chosen = select(
+            self.state.param.profile, {LABELS[name]: name for name in PROFILES}, "Mean around the centre"
+        )
+        self.body = column(self.profiles.figure, self.sections.row)
+        return column(row(self.chosen, align="center"), self.body)
+
+    def show_storm(self, run: Run, storm: Storm) -> None:
+        state = self.state
+        groups = {source: storm.groups[source] for source in ORDER if storm.has(source, state.profile)}
+        groups.pop("mean", None)
+        unit = next((str(g[state.profile].attrs.get("units", "")) for g in groups.values()), "")
+        label = label_of(state.profile, unit)
+        self.profiles.show({s: g[state.profile] for s, g in groups.items()}, state.time, state.member, label)
+        self.sections.show({s: section_of(groups, s, state.profile) for s in SECTIONS if s in groups}, state.time, unit)
+
+    def say_storm(self, run: Run, storm: Storm) -> str:
+        when, name = time_label(run.times[self.state.time]), LABELS[self.state.profile]
+        if not any(storm.has(source, self.state.profile) for source in ORDER):
+            return f"This run has no {name}."
+        return f"{when}: {name} averaged around the centre of each source's own storm."
+
+
+class Profiles:
+    """Lines of the single sources, bands of the ensembles, by distance from the centre."""
+
+    def __init__(self) -> None:
+        self.figure = plot = figure(title="By distance from the centre", height=330, **_LOOK)
+        self.bands = {s: ColumnDataSource({"x": [], "low": [], "high": []}) for s in ("oracle", "prediction")}
+        self.lines = {s: ColumnDataSource({"x": [], "y": []}) for s in (*ORDER, "member") if s != "mean"}
+        for source, data in self.bands.items():
+            label = f"{SOURCE_LABELS[source]}, {BAND[1] - BAND[0]} %"
+            look = {"color": SOURCE_COLOURS[source], "alpha": 0.25}
+            plot.varea("x", "low", "high", source=data, legend_label=label, **look)
+        for source, data in self.lines.items():
+            label = {"member": "Chosen member", "prediction": "Model, median", "oracle": "Oracle, median"}
+            look = {"color": SOURCE_COLOURS.get(source, "#7d7d7d"), "line_width": 2.6 if source == "truth" else 1.8}
+            look |= {"line_dash": "dotted"} if source == "member" else {}
+            plot.line("x", "y", source=data, legend_label=label.get(source, SOURCE_LABELS.get(source, "")), **look)
+        plot.xaxis.axis_label = "distance from the centre [km]"
+        plot.x_range.start = 0
+        plot.add_layout(plot.legend[0], "right")
+
+    def show(self, profiles: dict, time: int, member: int, label: str) -> None:
+        """profiles: (time, radius), or (ensemble, time, radius) of the ensembles, by source."""
+        nothing = {"x": [], "y": []}
+        now = {source: values.isel(time=time).values for source, values in profiles.items()}
+        for source, data in self.lines.items():
+            values = now.get("prediction" if source == "member" else source)
+            if values is None:
+                put(data, nothing)
+                continue
+            radius = profiles["prediction" if source == "member" else source].radius.values
+            line = values[member] if source == "member" else _quantile(values, 50) if values.ndim == 2 else values
+            put(data, {"x": radius, "y": line})
+        for source, data in self.bands.items():
+            if source in now:
+                low, high = (_quantile(now[source], q) for q in BAND)
+                put(data, {"x": profiles[source].radius.values, "low": low, "high": high})
+            else:
+                put(data, {"x": [], "low": [], "high": []})
+        self.figure.yaxis.axis_label = label
+
+
+class Sections:
+    """Radius-time sections on one colour scale: time upwards, distance to the right, a line at this time."""
+
+    def __init__(self, run: Run) -> None:
+        dated = np.issubdtype(np.asarray(run.times).dtype, np.datetime64)
+        self.times = (
+            run.times.astype("datetime64[ms]").astype(float) if dated else np.arange(len(run.times), dtype=float)
+        )
+        step = float(np.median(np.diff(self.times))) if len(self.times) > 1 else 3.6e6
+        self.step = step
+        self.mapper = LinearColorMapper(palette=["#000000"], low=0, high=1, nan_color=NO_DATA)
+        x, y = Range1d(0, 200), Range1d(self.times[0] - step / 2, self.times[-1] + step / 2)
+        self.sources = {s: ColumnDataSource({k: [] for k in ("image", "x", "y", "dw", "dh")}) for s in SECTIONS}
+        self.now = [Span(dimension="width", line_color="white", line_dash="dashed") for _ in SECTIONS]
+        self.figures = {}
+        for k, source in enumerate(SECTIONS):
+            title = "Mean of members" if source == "prediction" else SOURCE_LABELS[source]
+            kind = {"y_axis_type": "datetime"} if dated else {}
+            plot = figure(
+                title=title, height=290, x_range=x, y_range=y, min_border_left=60 if not k else 10, **kind, **_LOOK
+            )
+            image = Image(image="image", x="x", y="y", dw="dw", dh="dh", color_mapper=self.mapper)
+            plot.add_glyph(self.sources[source], image)
+            plot.add_layout(self.now[k])
+            plot.yaxis.visible, plot.grid.visible = not k, False
+            plot.xaxis.axis_label = "km"
+            self.figures[source] = plot
+        self.x = x
+        self.bar_mapper = LinearColorMapper(palette=["#000000"], low=0, high=1)
+        self.bar = color_bar(self.bar_mapper)
+        self.bar_figure = bar_figure(self.bar)
+        parts = [column(plot, styles={"flex": "1 1 0", "min-width": "0"}) for plot in self.figures.values()]
+        self.row = row(*parts, self.bar_figure)
+
+    def show(self, sections: dict, time: int, unit: str) -> None:
+        """sections: (time, radius) by source."""
+        low, high = section_limits(sections) if sections else (0.0, 1.0)
+        look = Look((low, high), palette("viridis"), unit)
+        self.mapper.update(palette=list(look.colours), low=low, high=high)
+        set_bar(self.bar, look)
+        self.bar_figure.title.text = unit
+        for source, data in self.sources.items():
+            plot = self.figures[source]
+            if source not in sections:
+                put(data, {k: [] for k in ("image", "x", "y", "dw", "dh")})
+                plot.visible = False
+                continue
+            plot.visible = True
+            values, radius = sections[source].values.astype(np.float32), sections[source].radius.values
+            self.x.end = float(radius[-1])
+            height = self.times[-1] - self.times[0] + self.step
+            columns = {"image": [values], "x": [0.0], "y": [self.times[0] - self.step / 2]}
+            put(data, columns | {"dw": [float(radius[-1])], "dh": [height]})
+        for span in self.now:
+            span.location = float(self.times[time])
+
+
+def _quantile(values: np.ndarray, q: float) -> np.ndarray:
+    """Percentile over the members (member, radius) that have a value; NaN where none has."""
+    known = np.isfinite(values).any(axis=0)
+    return np.where(known, np.nanpercentile(np.where(known, values, 0.0), q, axis=0), np.nan)

@@ -1,0 +1,196 @@
+"""Track: where every member's storm goes, how likely it comes near, and its numbers at this time."""
+
+from __future__ import annotations
+
+from html import escape
+
+import numpy as np
+import panel as pn
+import xarray as xr
+from bokeh.models import Circle, ColumnDataSource, HoverTool, MultiLine, Scatter
+from bokeh.plotting import figure
+
+from apps.parts.labels import time_label
+from apps.parts.maps import MapGrid
+from apps.parts.runs import Run
+from apps.parts.scale import Look
+from apps.parts.sources import put
+from apps.parts.view import column, row, switch
+from apps.storms.following import ORDER, Storm, StormView, spread_text
+from labkit.plots.colours import PROBABILITIES, SOURCE_COLOURS, SOURCE_LABELS, palette
+from labkit.verify.cyclones.ensembles import cone, strike_probability
+
+SINGLES = ("interpolation", "regression", "truth")
+COLUMNS = (
+    ("max_wind", "highest wind", "m/s", 1.0, 1),
+    ("rmw", "radius of it", "km", 1.0, 0),
+    ("min_pressure", "pressure", "hPa", 0.01, 0),
+)
+
+
+class TrackView(StormView):
+    tab = "track"
+    uses = ("time", "member", "within", "lines", "oracle")
+
+    def build(self, run: Run) -> pn.viewable.Viewable:
+        self.grid = MapGrid(run, {"strike": "Members that come near"}, columns=1)
+        self.grid.figures["strike"].renderers[0].glyph.global_alpha = 0.55  # the tracks are what is looked at
+        self.overlay = Tracks(self.grid.figures["strike"])
+        self.table = pn.pane.HTML(sizing_mode="stretch_width", margin=(8, 12))
+        near = pn.widgets.FloatSlider.from_param(
+            self.state.param.within, name="Near is within (km)", start=5, end=200, step=5, width=230, margin=(4, 12)
+        )
+        controls = row(
+            near,
+            switch(self.state.param.oracle, "Tracks of the oracle", visible="oracle" in run.tree.children),
+            switch(self.state.param.lines, "Coast and graticule"),
+            align="center",
+        )
+        west, south, east, north = run.extent
+        fit = f"calc((100vh - 250px) * {(east - west) / (north - south):.3f} + 62px)"
+        maps = column(self.grid.layout, styles={"min-width": "0", "flex": "1 1 0", "max-width": fit})
+        beside = column(self.table, styles={"flex": "0 1 440px", "min-width": "0"})
+        self.body = row(maps, self.grid.bar, beside)
+        return column(controls, self.body)
+
+    def show_storm(self, run: Run, storm: Storm) -> None:
+        state = self.state
+        chance = strike_field(run, storm, state.within)
+        look = Look((0.0, 100.0), palette(PROBABILITIES), "%")
+        self.grid.update({"strike": ((run.id, state.within), chance)}, look)
+        self.grid.set_title("strike", f"Members that come within {state.within:g} km of a place")
+        self.grid.set_lines(state.lines)
+        self.grid.set_place((np.nan, np.nan), None)
+        self.overlay.show(storm, state.time, state.member, oracle=state.oracle)
+        self.table.object = table_html(run, storm, state.time, state.member)
+
+    def say_storm(self, run: Run, storm: Storm) -> str:
+        when, t = time_label(run.times[self.state.time]), self.state.time
+        members = storm.groups.get("prediction")
+        if members is None:
+            return f"{when}: no member was tracked."
+        there = int(np.isfinite(members.x.values[:, t]).sum())
+        wind = spread_text(members.max_wind.values[:, t], "m/s")
+        text = f"{when}: {there} of {members.sizes['ensemble']} members have the storm; highest wind {wind}"
+        if storm.has("truth", "max_wind") and np.isfinite(truth := storm.values("truth", "max_wind")[t]):
+            text += f", {truth:.0f} m/s in the truth"
+        return text + "."
+
+
+def strike_field(run: Run, storm: Storm, within_km: float) -> np.ndarray:
+    """Percent of the members whose storm comes that near to each cell (y, x)."""
+    members = storm.groups["prediction"][["x", "y"]]
+    places = xr.Dataset(coords={"y": run.y, "x": run.x})
+    return 100 * strike_probability(members, places, within_km=within_km).transpose("y", "x").values
+
+
+class Tracks:
+    """Lines of tracks over a map: members thin, the chosen one and the single sources thick, the cone as circles."""
+
+    def __init__(self, plot: figure) -> None:
+        empty = {"xs": [], "ys": []}
+        self.members, self.oracle, self.cone = (ColumnDataSource(dict(empty)) for _ in range(3))
+        self.lines = {source: ColumnDataSource(dict(empty)) for source in (*SINGLES, "mean", "member")}
+        self.now = ColumnDataSource({"x": [], "y": [], "colour": [], "name": []})
+        self.circles = ColumnDataSource({"x": [], "y": [], "r": []})
+        rings = {"radius": "r", "fill_color": None, "line_color": "#444444", "line_alpha": 0.35}
+        plot.add_glyph(self.circles, Circle(x="x", y="y", **rings))
+        _add(plot, self.oracle, SOURCE_COLOURS["oracle"], 0.8, 0.6)
+        _add(plot, self.members, SOURCE_COLOURS["prediction"], 0.9, 0.65)
+        for source, line in self.lines.items():
+            colour = SOURCE_COLOURS.get(source, "#111111")
+            _add(plot, line, "#ffffff", 4.2, 0.7)
+            _add(plot, line, colour, 2.4, 1.0)
+        marks = {"fill_color": "colour", "line_color": "white", "size": 10}
+        dots = plot.add_glyph(self.now, Scatter(x="x", y="y", **marks))
+        plot.add_tools(HoverTool(renderers=[dots], tooltips=[("", "@name")]))
+
+    def show(self, storm: Storm, time: int, member: int, *, oracle: bool) -> None:
+        put(self.members, _ways(storm, "prediction"))
+        put(self.oracle, _ways(storm, "oracle") if oracle else {"xs": [], "ys": []})
+        for source in (*SINGLES, "mean"):
+            put(self.lines[source], _ways(storm, source))
+        chosen = _ways(storm, "prediction", member)
+        put(self.lines["member"], chosen)
+        put(self.circles, _circles(storm))
+        found = [(source, *storm.place(source, time, member)) for source in ORDER if source != "oracle"]
+        found = [(source, x, y) for source, x, y in found if np.isfinite(x + y)]
+        names = [f"Member {member}" if source == "prediction" else SOURCE_LABELS[source] for source, _, _ in found]
+        colours = ["#111111" if source == "prediction" else SOURCE_COLOURS[source] for source, _, _ in found]
+        columns = {"x": [x for _, x, _ in found], "y": [y for _, _, y in found]}
+        put(self.now, columns | {"colour": colours, "name": names})
+
+
+def table_html(run: Run, storm: Storm, time: int, member: int) -> str:
+    """The numbers of each source and of one member at one time; ensembles as median and 90 %."""
+    shown = [column for column in COLUMNS if any(_known(storm, source, column[0], time) for source in ORDER)]
+    head = "".join(f"<th>{escape(label)} [{escape(unit)}]</th>" for _, label, unit, _, _ in shown)
+    lines = []
+    for source, group in storm.groups.items():
+        lines.append(_line(group, storm, source, SOURCE_LABELS[source], SOURCE_COLOURS[source], time, shown))
+        if source == "prediction":
+            one = group.isel(ensemble=member)
+            lines.append(_line(one, storm, "member", f"Member {run.member_names[member]}", "#111111", time, shown))
+    style = (
+        "<style>table{border-collapse:collapse;font-size:13px} td,th{padding:3px 8px;text-align:right;"
+        "border-bottom:1px solid rgba(128,128,128,.3);font-weight:400} td:first-child{text-align:left}"
+        " th{opacity:.75;vertical-align:bottom}</style>"
+    )
+    note = "Ensembles: median, and 5 to 95 % of the members below it. Off: distance from the truth's centre."
+    return (
+        f"{style}<table><tr><th></th><th>off [km]</th>{head}</tr>{''.join(lines)}</table>"
+        f"<p style='font-size:12px;opacity:.75'>{escape(note)}</p>"
+    )
+
+
+def _known(storm: Storm, source: str, name: str, time: int) -> bool:
+    return storm.has(source, name) and bool(np.isfinite(storm.values(source, name)[..., time]).any())
+
+
+def _line(group: xr.Dataset, storm: Storm, source: str, label: str, colour: str, time: int, shown) -> str:
+    """One line of the table: a dot in the colour of the track, the distance from the truth's centre, the numbers."""
+    cells = [_off(group, storm, time) if source != "truth" else ""]
+    cells += [_number(group[name].values[..., time] * factor, digits) for name, _, _, factor, digits in shown]
+    dot = f"<span style='color:{colour}'>&#9679;</span>"
+    return f"<tr><td>{dot} {escape(label)}</td>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
+
+
+def _off(group: xr.Dataset, storm: Storm, time: int) -> str:
+    if "truth" not in storm.groups:
+        return ""
+    x, y = (group[axis].values[..., time] - storm.values("truth", axis)[time] for axis in ("x", "y"))
+    return _number(np.hypot(x, y), 0)
+
+
+def _number(values: np.ndarray, digits: int) -> str:
+    known = np.atleast_1d(values)[np.isfinite(np.atleast_1d(values))]
+    if not known.size:
+        return "&ndash;"
+    if known.size == 1:
+        return f"{known[0]:.{digits}f}"
+    low, middle, high = np.percentile(known, [5, 50, 95])
+    spread = f"{low:.{digits}f} &ndash; {high:.{digits}f}"
+    return f"{middle:.{digits}f}<br><span style='opacity:.7;font-size:11px;white-space:nowrap'>{spread}</span>"
+
+
+def _ways(storm: Storm, source: str, member: int | None = None) -> dict[str, list]:
+    """Lines through the known positions of a source: one for each member, or of one of them."""
+    if source not in storm.groups:
+        return {"xs": [], "ys": []}
+    x, y = (np.atleast_2d(storm.values(source, axis)) for axis in ("x", "y"))
+    chosen = range(len(x)) if member is None else [member]
+    known = [np.isfinite(x[k]) & np.isfinite(y[k]) for k in chosen]
+    pick = list(zip(chosen, known, strict=True))
+    return {"xs": [x[k][there].round(2) for k, there in pick], "ys": [y[k][there].round(2) for k, there in pick]}
+
+
+def _circles(storm: Storm) -> dict[str, list]:
+    if "prediction" not in storm.groups:
+        return {"x": [], "y": [], "r": []}
+    middle = cone(storm.groups["prediction"][["x", "y", "row"]])
+    known = np.isfinite(middle.radius.values)
+    return {"x": middle.x.values[known], "y": middle.y.values[known], "r": middle.radius.values[known]}
+
+
+def _add(plot: figure, source: ColumnDataSource, colour: str, width: float, alpha: float) -> None:
+    plot.add_glyph(source, MultiLine(xs="xs", ys="ys", line_color=colour, line_width=width, line_alpha=alpha))
