@@ -1,16 +1,19 @@
 """Fronts in temperature and wind: where they are, what sharpens them, how sharp they are, and sections across them.
 
 Gradients are those of a Gaussian-smoothed temperature, because a line is only defined at a scale: `smooth_km` says
-which, and is best the same for all that is compared. Fields are (..., y, x), x and y in km and evenly spaced.
+which, and is best the same for all that is compared. Fields are (..., y, x), x and y in km and evenly spaced. Nothing
+is known within some two smoothing lengths of what is missing; gaps much smaller than one are bridged.
 """
 
 from __future__ import annotations
 
 from functools import partial
 
+import contourpy
 import numpy as np
 import xarray as xr
 from scipy import ndimage
+from scipy.spatial import cKDTree
 
 from labkit.errors import DataError
 
@@ -18,7 +21,8 @@ SPACE = ("y", "x")
 SMOOTH_KM = 12.0
 LAPSE = 6.5e-3  # K/m
 FRONTAL = 3.0  # K in 100 km; less is no front
-ACROSS_KM = 60.0  # how far from a line its two sides are looked at
+LEAST_KM = 60.0  # shorter lines are no front
+KNOWN = 0.98  # share of a smoothed value's weights that must lie on cells that are not missing
 
 
 def at_sea_level(t2m: xr.DataArray, orography: xr.DataArray, *, lapse: float = LAPSE) -> xr.DataArray:
@@ -27,16 +31,15 @@ def at_sea_level(t2m: xr.DataArray, orography: xr.DataArray, *, lapse: float = L
 
 
 def gradient(temperature: xr.DataArray, *, smooth_km: float = SMOOTH_KM) -> xr.Dataset:
-    """`along_x`, `along_y` and `magnitude` of the horizontal temperature gradient in K / 100 km, and `parameter`: the thermal-front
-    parameter -grad|grad T| . grad T / |grad T| in K / (100 km)^2 (Renard & Clarke 1965).
+    """`along_x`, `along_y`, `magnitude` of the temperature gradient, K / 100 km, and the thermal-front `parameter`.
 
-    The parameter is 0 where the gradient is strongest along its own direction, positive on the warm side of there. NaN
-    within a smoothing length of missing cells.
+    The parameter is -grad|grad T| . grad T / |grad T| in K / (100 km)^2 (Renard & Clarke 1965): 0 where the gradient is
+    strongest along its own direction, positive on the warm side of there.
     """
     parts = ("along_x", "along_y", "magnitude", "parameter")
-    found = _over_space(_gradients, [temperature], parts, spacing=_spacing(temperature), smooth_km=smooth_km)
+    found = _over_space(_gradients, [temperature], parts, smooth_km=smooth_km)
     for name in parts:
-        found[name].attrs["units"] = "K (100 km)-1" if name != "parameter" else "K (100 km)-2"
+        found[name].attrs["units"] = "K (100 km)-2" if name == "parameter" else "K (100 km)-1"
     return found
 
 
@@ -49,8 +52,7 @@ def frontogenesis(
     dilatation lies along the isotherms. u, v (m/s) along x and y are smoothed like the temperature (K).
     """
     parts = ("total", "divergence", "deformation")
-    options = {"spacing": _spacing(temperature), "smooth_km": smooth_km}
-    found = _over_space(_frontogenesis, [temperature, u, v], parts, **options)
+    found = _over_space(_frontogenesis, [temperature, u, v], parts, smooth_km=smooth_km)
     return found.map(lambda part: part.assign_attrs(units="K (100 km)-1 h-1"))
 
 
@@ -58,40 +60,49 @@ def sharpness(temperature: xr.DataArray, *, smooth_km: float = SMOOTH_KM, quanti
     """How sharp the front of each field is, K / 100 km: the quantile of the gradient over the domain, high enough to be
     that of the frontal zone, and of many cells rather than of one."""
     magnitude = gradient(temperature, smooth_km=smooth_km).magnitude
-    whole = magnitude.chunk(dict.fromkeys(SPACE, -1)) if magnitude.chunks is not None else magnitude
-    return whole.quantile(quantile, SPACE).drop_vars("quantile").assign_attrs(units="K (100 km)-1")
+    return _whole(magnitude).quantile(quantile, SPACE).drop_vars("quantile").assign_attrs(units="K (100 km)-1")
 
 
 def line(
-    temperature: xr.DataArray, *, smooth_km: float = SMOOTH_KM, least: float = FRONTAL, least_km: float = 60.0
+    temperature: xr.DataArray, *, smooth_km: float = SMOOTH_KM, least: float = FRONTAL, least_km: float = LEAST_KM
 ) -> list[np.ndarray]:
     """The front of one field (y, x): lines (point, 2) of x, y in km where the gradient is strongest along its own
     direction and at least `least` K / 100 km, with the warm side on the right; longest first, none below `least_km`."""
-    from contourpy import contour_generator
-
     if set(temperature.dims) != set(SPACE):
         todo = "select one member and time"
         raise DataError("front line", found=str(temperature.dims), expected="(y, x)", todo=todo)
-    found = gradient(temperature.transpose(*SPACE), smooth_km=smooth_km).compute()
-    x, y = temperature.x.values, temperature.y.values
-    masked = np.ma.masked_invalid(found.parameter.values)
-    spacing = _spacing(temperature)
-    lines = []
-    for path in contour_generator(x, y, masked).lines(0.0):
-        place = [(path[:, 1] - y[0]) / spacing[0], (path[:, 0] - x[0]) / spacing[1]]
-        sampled = (ndimage.map_coordinates(found[name].fillna(0).values, place, order=1)
-                   for name in ("magnitude", "along_x", "along_y"))  # fmt: skip
-        strong, gx, gy = sampled
-        for part in _runs(strong >= least):
-            way = path[part]
-            if len(way) < 2 or np.hypot(*np.diff(way, axis=0).T).sum() < least_km:
-                continue
-            if not _is_crest(found.magnitude, way, gx[part], gy[part], spacing, smooth_km):
-                continue
-            along = np.gradient(way, axis=0)
-            right_is_warm = np.mean(along[:, 1] * gx[part] - along[:, 0] * gy[part]) > 0
-            lines.append(way if right_is_warm else way[::-1])
-    return sorted(lines, key=lambda way: -float(np.hypot(*np.diff(way, axis=0).T).sum()))
+    return _lines(temperature.transpose(*SPACE).values, **_options(temperature, smooth_km, least, least_km))
+
+
+def lines(temperature: xr.DataArray, **options) -> list[list[np.ndarray]]:
+    """`line` of each member of (ensemble, y, x), in their order: drawn together, the spaghetti of forecasters."""
+    return [line(temperature.isel(ensemble=k), **options) for k in range(temperature.sizes["ensemble"])]
+
+
+def near(
+    temperature: xr.DataArray,
+    *,
+    within_km: float = 25.0,
+    smooth_km: float = SMOOTH_KM,
+    least: float = FRONTAL,
+    least_km: float = LEAST_KM,
+) -> xr.DataArray:
+    """1 where a front of the field (..., y, x) is within so many km, 0 where none is, NaN where that is unknown."""
+    return xr.apply_ufunc(
+        partial(_near, within_km=within_km, **_options(temperature, smooth_km, least, least_km)),
+        _whole(temperature),
+        input_core_dims=[SPACE],
+        output_core_dims=[SPACE],
+        vectorize=True,
+        dask="parallelized",
+        output_dtypes=[np.float32],
+    )
+
+
+def frequency(temperature: xr.DataArray, **options) -> xr.DataArray:
+    """Share (..., y, x) of the members (ensemble, ..., y, x) that have a front `within_km`; NaN where none is known."""
+    share = near(temperature, **options).mean("ensemble")
+    return share.assign_attrs(units="1", long_name="share of members with a front near")
 
 
 def section(
@@ -100,20 +111,21 @@ def section(
     """Fields (..., y, x) along a straight line from `start` to `end`, each (x, y) in km: (..., distance).
 
     Where `u10` and `v10` are given, also `along` (towards the end) and `across` (to the left of the line) of the wind.
-    Linear between cells; NaN outside the grid. distance: km from the start.
+    Linear between cells; NaN outside the grid. distance: km from the start, in steps of `step_km` or a little less.
     """
     length = float(np.hypot(end[0] - start[0], end[1] - start[1]))
     if not length > 0:
-        raise DataError("section", found=f"a line from {start} to the same place", expected="two places", todo="drag")
+        todo = "drag the end away from the start"
+        raise DataError("section", found=f"a line from {start} to the same place", expected="two places", todo=todo)
     step = step_km or min(map(abs, _spacing(fields)))
     share = np.linspace(0, 1, max(2, int(np.ceil(length / step)) + 1))
-    targets = {
+    way = {
         axis: xr.DataArray(a + share * (b - a), dims="distance")
         for axis, a, b in zip(("x", "y"), start, end, strict=True)
     }
+    placed = [name for name, coordinate in fields.coords.items() if len(set(SPACE) & set(coordinate.dims)) == 2]
     kept = fields[[name for name, field in fields.data_vars.items() if set(SPACE) <= set(field.dims)]]
-    found = kept.drop_vars([name for name in kept.coords if name not in ("x", "y", "time", "ensemble")])
-    found = found.interp(targets, method="linear", kwargs={"bounds_error": False})
+    found = kept.drop_vars(placed).interp(way, method="linear")
     found = found.assign_coords(distance=("distance", share * length, {"units": "km"}))
     if {"u10", "v10"} <= set(found):
         e, n = (end[0] - start[0]) / length, (end[1] - start[1]) / length
@@ -122,24 +134,33 @@ def section(
     return found
 
 
+def _whole(field: xr.DataArray) -> xr.DataArray:
+    return field.chunk(dict.fromkeys(SPACE, -1)) if field.chunks is not None else field
+
+
 def _spacing(field: xr.DataArray | xr.Dataset) -> tuple[float, float]:
-    """(dy, dx) in km."""
+    """(dy, dx) in km; negative where an axis runs south or west."""
     steps = []
     for axis in SPACE:
         if axis not in field.coords or field.sizes[axis] < 4:
-            raise DataError("front", found=str(tuple(field.dims)), expected="y and x in km, 4 or more", todo="give them")
+            found, expected = f"dimensions {dict(field.sizes)} and {list(field.coords)}", "4 or more y and x, in km"
+            raise DataError("front", found=found, expected=expected, todo="give the fields x and y in km")
         apart = np.diff(field[axis].values.astype(np.float64))
         if np.abs(apart - apart.mean()).max() > 0.01 * abs(apart.mean()):
             raise DataError("front", found=f"uneven {axis}", expected="even spacing", todo="regrid the fields")
         steps.append(float(apart.mean()))
-    return tuple(steps)
+    return steps[0], steps[1]
+
+
+def _options(field: xr.DataArray, smooth_km: float, least: float, least_km: float) -> dict:
+    axes = {"x": field.x.values.astype(np.float64), "y": field.y.values.astype(np.float64)}
+    return axes | {"spacing": _spacing(field), "smooth_km": smooth_km, "least": least, "least_km": least_km}
 
 
 def _over_space(function, fields: list[xr.DataArray], parts: tuple[str, ...], **options) -> xr.Dataset:
-    whole = [field.chunk(dict.fromkeys(SPACE, -1)) if field.chunks is not None else field for field in fields]
     made = xr.apply_ufunc(
-        partial(function, **options),
-        *whole,
+        partial(function, spacing=_spacing(fields[0]), **options),
+        *map(_whole, fields),
         input_core_dims=[SPACE] * len(fields),
         output_core_dims=[["part", *SPACE]],
         dask="parallelized",
@@ -150,14 +171,18 @@ def _over_space(function, fields: list[xr.DataArray], parts: tuple[str, ...], **
 
 
 def _smooth(field: np.ndarray, spacing: tuple[float, float], smooth_km: float) -> np.ndarray:
+    """Gaussian mean over the known cells; beyond the border the field goes on as its point reflection, so that a plane
+    stays the plane it is."""
     sigma = [0.0] * (field.ndim - 2) + [smooth_km / abs(d) for d in spacing]
-    known = np.isfinite(field)
+    margin = [(int(4 * s + 1),) * 2 if s else (0, 0) for s in sigma]
+    inside = tuple(slice(low, -low or None) for low, _ in margin)
+    wide = np.pad(field.astype(np.float64), margin, mode="reflect", reflect_type="odd")
+    blur = partial(ndimage.gaussian_filter, sigma=sigma, mode="nearest", truncate=4)
+    known = np.isfinite(wide)
     if known.all():
-        return ndimage.gaussian_filter(field.astype(np.float64), sigma, mode="nearest", truncate=3)
-    weight = ndimage.gaussian_filter(known.astype(np.float64), sigma, mode="nearest", truncate=3)
-    total = ndimage.gaussian_filter(np.where(known, field, 0).astype(np.float64), sigma, mode="nearest", truncate=3)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(weight > 0.98, total / weight, np.nan)
+        return blur(wide)[inside]
+    weight = blur(known.astype(np.float64))[inside]
+    return np.where(weight > KNOWN, blur(np.where(known, wide, 0))[inside] / np.maximum(weight, KNOWN), np.nan)
 
 
 def _slopes(field: np.ndarray, spacing: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
@@ -185,24 +210,54 @@ def _frontogenesis(t: np.ndarray, u: np.ndarray, v: np.ndarray, *, spacing, smoo
     return np.stack([divergence + deformation, divergence, deformation], axis=-3) * per_hour
 
 
+def _lines(t: np.ndarray, *, x, y, spacing, smooth_km: float, least: float, least_km: float) -> list[np.ndarray]:
+    gx, gy, magnitude, parameter = _gradients(t, spacing=spacing, smooth_km=smooth_km)
+    found = []
+    for path in contourpy.contour_generator(x, y, np.ma.masked_invalid(parameter)).lines(0.0):
+        sample = partial(_at, x=x, y=y, spacing=spacing)
+        slope = np.stack([sample(gx, path), sample(gy, path)], axis=-1)
+        for part in _runs((sample(magnitude, path) >= least) & _is_crest(sample, parameter, path, slope, spacing)):
+            way = path[part]
+            if _length(way) >= least_km:
+                found.append(way if _warm_on_the_right(way, slope[part]) else way[::-1])
+    return sorted(found, key=_length, reverse=True)
+
+
+def _at(field: np.ndarray, path: np.ndarray, *, x, y, spacing) -> np.ndarray:
+    """Values (point,) at the places (point, 2), linear between cells; NaN outside."""
+    place = [(path[:, 1] - y[0]) / spacing[0], (path[:, 0] - x[0]) / spacing[1]]
+    return ndimage.map_coordinates(field, place, order=1, mode="constant", cval=np.nan)
+
+
+def _is_crest(sample, parameter: np.ndarray, path: np.ndarray, slope: np.ndarray, spacing) -> np.ndarray:
+    """Whether the gradient falls off to both sides; from its troughs, where the parameter is 0 too, it rises."""
+    step = max(map(abs, spacing)) * slope / np.maximum(np.linalg.norm(slope, axis=-1, keepdims=True), 1e-9)
+    warm, cold = sample(parameter, path + step), sample(parameter, path - step)
+    return np.nan_to_num(warm) > np.nan_to_num(cold)
+
+
+def _length(way: np.ndarray) -> float:
+    return float(np.hypot(*np.diff(way, axis=0).T).sum()) if len(way) > 1 else 0.0
+
+
+def _warm_on_the_right(way: np.ndarray, slope: np.ndarray) -> bool:
+    along = np.gradient(way, axis=0)
+    return bool(np.mean(along[:, 1] * slope[:, 0] - along[:, 0] * slope[:, 1]) > 0)
+
+
 def _runs(good: np.ndarray) -> list[slice]:
     """Slices of neighbours that are all True."""
     edges = np.flatnonzero(np.diff(np.concatenate([[0], good.astype(int), [0]])))
     return [slice(a, b) for a, b in zip(edges[::2], edges[1::2], strict=True)]
 
 
-def _is_crest(magnitude: xr.DataArray, way, gx, gy, spacing, smooth_km: float) -> bool:
-    """Whether the gradient falls off to both sides of the line, rather than rises (its troughs have parameter 0 too)."""
-    size = np.maximum(np.hypot(gx, gy), 1e-9)
-    away = np.stack([gx / size, gy / size], axis=-1) * max(smooth_km, 2 * max(map(abs, spacing)))
-    x0, y0 = float(magnitude.x[0]), float(magnitude.y[0])
-    on, warm, cold = (
-        ndimage.map_coordinates(
-            magnitude.fillna(0).values,
-            [(way[:, 1] + k * away[:, 1] - y0) / spacing[0], (way[:, 0] + k * away[:, 0] - x0) / spacing[1]],
-            order=1,
-            mode="nearest",
-        )
-        for k in (0, 1, -1)
-    )
-    return bool(np.mean(on) > max(np.mean(warm), np.mean(cold)))
+def _near(t: np.ndarray, *, within_km: float, x, y, spacing, smooth_km: float, **options) -> np.ndarray:
+    known = np.isfinite(_smooth(t, spacing, smooth_km))
+    found = np.zeros(t.shape, np.float32)
+    if ways := _lines(t, x=x, y=y, spacing=spacing, smooth_km=smooth_km, **options):
+        points = np.concatenate(ways)
+        cells = np.stack(np.meshgrid(x, y), axis=-1)
+        # points of a line lie at most a cell's diagonal apart
+        apart, _ = cKDTree(points).query(cells, distance_upper_bound=within_km)
+        found[np.isfinite(apart)] = 1
+    return np.where(known, found, np.float32(np.nan))

@@ -15,7 +15,7 @@ import numpy as np
 from scipy import fft
 
 REACH = 2.5  # radii out to which a filter looks
-LEAST_COVER = 0.35  # share of a filter's weight that must lie on known cells
+LEAST_COVER = 0.2  # share of a filter's weight that must lie on known cells
 
 
 @dataclass(frozen=True, eq=False)
