@@ -22,7 +22,8 @@ SMOOTH_KM = 12.0
 LAPSE = 6.5e-3  # K/m
 FRONTAL = 3.0  # K in 100 km; less is no front
 LEAST_KM = 60.0  # shorter lines are no front
-KNOWN = 0.98  # share of a smoothed value's weights that must lie on cells that are not missing
+WIDEST_KM = 150.0  # a gradient that falls off more slowly than a Gaussian of this width is a slope, not a front
+KNOWN = 0.97  # share of a smoothed value's weights that must lie on cells that are not missing
 
 
 def at_sea_level(t2m: xr.DataArray, orography: xr.DataArray, *, lapse: float = LAPSE) -> xr.DataArray:
@@ -53,7 +54,9 @@ def frontogenesis(
     """
     parts = ("total", "divergence", "deformation")
     found = _over_space(_frontogenesis, [temperature, u, v], parts, smooth_km=smooth_km)
-    return found.map(lambda part: part.assign_attrs(units="K (100 km)-1 h-1"))
+    for name in parts:
+        found[name].attrs["units"] = "K (100 km)-1 h-1"
+    return found
 
 
 def sharpness(temperature: xr.DataArray, *, smooth_km: float = SMOOTH_KM, quantile: float = 0.99) -> xr.DataArray:
@@ -216,7 +219,8 @@ def _lines(t: np.ndarray, *, x, y, spacing, smooth_km: float, least: float, leas
     for path in contourpy.contour_generator(x, y, np.ma.masked_invalid(parameter)).lines(0.0):
         sample = partial(_at, x=x, y=y, spacing=spacing)
         slope = np.stack([sample(gx, path), sample(gy, path)], axis=-1)
-        for part in _runs((sample(magnitude, path) >= least) & _is_crest(sample, parameter, path, slope, spacing)):
+        narrow = _width_km(sample, parameter, path, slope, spacing) < WIDEST_KM
+        for part in _runs(narrow & (sample(magnitude, path) >= least)):
             way = path[part]
             if _length(way) >= least_km:
                 found.append(way if _warm_on_the_right(way, slope[part]) else way[::-1])
@@ -229,11 +233,15 @@ def _at(field: np.ndarray, path: np.ndarray, *, x, y, spacing) -> np.ndarray:
     return ndimage.map_coordinates(field, place, order=1, mode="constant", cval=np.nan)
 
 
-def _is_crest(sample, parameter: np.ndarray, path: np.ndarray, slope: np.ndarray, spacing) -> np.ndarray:
-    """Whether the gradient falls off to both sides; from its troughs, where the parameter is 0 too, it rises."""
-    step = max(map(abs, spacing)) * slope / np.maximum(np.linalg.norm(slope, axis=-1, keepdims=True), 1e-9)
-    warm, cold = sample(parameter, path + step), sample(parameter, path - step)
-    return np.nan_to_num(warm) > np.nan_to_num(cold)
+def _width_km(sample, parameter: np.ndarray, path: np.ndarray, slope: np.ndarray, spacing) -> np.ndarray:
+    """Width (point,) of the Gaussian by which the gradient falls off to both sides; infinite where it rises."""
+    magnitude = np.linalg.norm(slope, axis=-1)
+    step_km = max(map(abs, spacing))
+    step = step_km * slope / np.maximum(magnitude, 1e-9)[:, None]
+    # beyond the border nothing is told of its side
+    warm, cold = (np.nan_to_num(sample(parameter, path + sign * step)) for sign in (1, -1))
+    falls = (warm - cold) / (2 * step_km / 100)  # K / (100 km)^3
+    return np.where(falls > 0, 100 * np.sqrt(magnitude / np.maximum(falls, 1e-12)), np.inf)
 
 
 def _length(way: np.ndarray) -> float:
