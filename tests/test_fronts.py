@@ -6,6 +6,8 @@ import pytest
 import xarray as xr
 from scipy.special import erf
 
+from labkit.data.idealised import open_idealised
+from labkit.data.idealised.reader import EPOCH, world
 from labkit.errors import DataError
 from labkit.verify import fronts
 
@@ -308,6 +310,26 @@ def test_chunked_equals_eager():
     for later, now in pairs:
         assert dask.is_dask_collection(later) and not dask.is_dask_collection(now)
         xr.testing.assert_allclose(later.compute(), now)
+
+
+@pytest.mark.parametrize("time", ["2000-01-03T23", "2000-01-31T09", "2000-03-03T01"])
+def test_the_longest_line_of_an_idealised_case_is_its_known_front(time):
+    pairs = open_idealised(time, time, shape=(128, 128), dx_km=4.0)
+    place, hour = world(pairs.attrs["config"]), (np.array([time], "datetime64[h]") - EPOCH).astype(float)
+    front = place.state(hour).front
+    assert front.strength[0] > 0.8
+    meander = 6 * place.noise(pairs.attrs["config"].truth_seed, hour).w[0]
+    n = np.array([np.ravel(front.normal_x)[0], np.ravel(front.normal_y)[0]])
+    ahead = n[0] * place.x + n[1] * place.y[:, None] - front.position[0] + meander
+    t2m, ground = pairs.target.sel(channel="t2m")[0], pairs.invariant.sel(channel="orography")
+    way = fronts.line(fronts.at_sea_level(t2m, ground, lapse=6.2e-3), smooth_km=16.0)[0]
+    apart = xr.DataArray(ahead, dims=("y", "x"), coords={"y": place.y, "x": place.x}).interp(
+        x=("point", way[:, 0]), y=("point", way[:, 1])
+    )
+    assert np.hypot(*(way[-1] - way[0])) > 400
+    assert float(np.abs(apart).median()) < 2 * 4.0
+    along = (way[-1] - way[0]) / np.hypot(*(way[-1] - way[0]))
+    assert along[1] * n[0] - along[0] * n[1] > 0.95  # the warm air ahead is on the right
 
 
 def test_grids_that_are_uneven_or_have_no_coordinates_are_refused():
