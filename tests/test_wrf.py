@@ -4,10 +4,11 @@ import os
 from pathlib import Path
 
 import numpy as np
+import pyproj
 import pytest
 import xarray as xr
 
-from labkit.data.wrf import open_wrfout
+from labkit.data.wrf import earth_relative, open_wrfout
 from labkit.errors import DataError
 
 DRY_AIR, GRAVITY, CP = 287.0, 9.81, 1004.5
@@ -226,6 +227,29 @@ def test_several_files_in_any_order_with_a_time_in_two_are_the_file_they_were_cu
         parts.append(tmp_path / f"part_{i}")
         whole.isel(Time=part).to_netcdf(parts[-1])
     xr.testing.assert_allclose(open_wrfout(parts).drop_attrs(), open_wrfout(written(**options)).drop_attrs())
+
+
+def test_winds_of_a_lambert_grid_turn_with_its_meridians(written):
+    """On a cone that touches at 40 degrees north, east is turned from the x axis by sin(40) of the longitude from its
+    own, to the left in its east."""
+    x = np.arange(40) * 100e3 - 1950e3
+    lon, lat = pyproj.Proj("+proj=lcc +lat_1=40 +lat_2=40 +lat_0=40 +lon_0=170 +R=6370000")(
+        *np.meshgrid(x, x), inverse=True
+    )
+    grid = {"lat": (("y", "x"), lat), "lon": (("y", "x"), lon)}
+    winds = {"u10": 3.0, "v10": 4.0, "u850": 1.0, "v850": 0.0}
+    fields = xr.Dataset({name: (("y", "x"), np.full((40, 40), value)) for name, value in winds.items()}, grid)
+    turn = np.sin(np.deg2rad(40)) * np.deg2rad((lon - 170 + 180) % 360 - 180)
+    found = earth_relative(fields.assign(t2m=fields.u10))
+    np.testing.assert_allclose(found.u850, np.cos(turn), atol=2e-3)
+    np.testing.assert_allclose(found.v850, -np.sin(turn), atol=2e-3)
+    np.testing.assert_allclose(found.u10, 3 * np.cos(turn) + 4 * np.sin(turn), atol=0.01)
+    np.testing.assert_allclose(np.hypot(found.u10, found.v10), 5, rtol=1e-6)
+    np.testing.assert_array_equal(found.t2m, fields.u10)
+    straight = open_wrfout(written(), levels_hpa=(500,))
+    same = earth_relative(straight)
+    np.testing.assert_allclose(same.v10, straight.v10, atol=1e-4)
+    assert same.u500.dims == straight.u500.dims and same.u500.attrs == straight.u500.attrs
 
 
 def test_reflectivity_is_the_highest_of_the_column_and_never_below_nothing(tmp_path):

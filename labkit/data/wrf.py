@@ -45,8 +45,8 @@ def open_wrfout(paths: str | Path | Sequence[str | Path], *, levels_hpa: Sequenc
     6.5 K/km from 100 hPa above the ground.
     Coordinates: `time`; `y`, `x` in km on the model's map from the corner of the domain (a Mercator map true at the
     equator stretches by 1 / cos(lat)); `lat`, `lon` (y, x), or (time, y, x) of a nest that moves. Winds are along the
-    grid's axes, as WRF writes them; `attrs` names the projection. Raises DataError for files that are not wrfout, or
-    of two domains.
+    grid's axes, as WRF writes them (`earth_relative` turns them); `attrs` names the projection. Raises DataError for
+    files that are not wrfout, or of two domains.
     """
     paths = [paths] if isinstance(paths, (str, Path)) else list(paths)
     whole = _joined(paths, [_prepared(path) for path in paths])
@@ -66,6 +66,23 @@ def open_wrfout(paths: str | Path | Sequence[str | Path], *, levels_hpa: Sequenc
     axes = {axis: (np.arange(whole.sizes[axis]) + 0.5) * whole.attrs[f"D{axis.upper()}"] / 1000 for axis in ("y", "x")}
     coords = {"time": whole.time, **position} | {axis: (axis, values, _KM) for axis, values in axes.items()}
     return xr.Dataset(made, coords, _about(paths, whole)).transpose("time", "y", "x")
+
+
+def earth_relative(fields: xr.Dataset) -> xr.Dataset:
+    """The fields with their winds (`u10` and `v10`, `u850` and `v850`, ...) eastward and northward, not along the axes.
+
+    The bearing of the x axis is that of neighbours along it, from `lat` and `lon`.
+    """
+    lat, lon = (fields[name].transpose(..., "y", "x") for name in ("lat", "lon"))
+    north = np.gradient(lat.values, axis=-1, edge_order=2)
+    east = np.gradient(np.unwrap(lon.values, period=360), axis=-1, edge_order=2) * np.cos(np.deg2rad(lat.values))
+    cos, sin = (lat.copy(data=part / np.hypot(east, north)).astype(np.float32) for part in (east, north))
+    turned = {}
+    for name in [name for name in fields if name.startswith("u") and "v" + name[1:] in fields]:
+        u, v = fields[name], fields["v" + name[1:]]
+        turned[name] = (u * cos - v * sin).assign_attrs(u.attrs)
+        turned[v.name] = (u * sin + v * cos).assign_attrs(v.attrs)
+    return fields.assign(turned).assign_attrs(winds="eastward and northward")
 
 
 def _prepared(path: str | Path) -> xr.Dataset:
