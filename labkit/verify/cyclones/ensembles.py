@@ -52,19 +52,26 @@ def strike_probability(tracks: xr.Dataset, places: xr.Dataset, *, within_km: flo
     on a straight line, so that a fast one leaves no gaps. Members without a track count as misses. 65 nautical miles
     (120 km) is usual for strike probabilities of ensembles; 65 km suits a domain of a few hundred.
     """
+    hits = closest_approach(tracks, places) <= within_km
+    return hits.mean(MEMBER).assign_attrs(units="1")
+
+
+def closest_approach(tracks: xr.Dataset, places: xr.Dataset) -> xr.DataArray:
+    """Least distance (ensemble, ...) in km of each member's storm from each place at any time of the tracks, as in
+    `strike_probability`; infinite for members without a track."""
     sphere = not _planar(tracks) and "lat" in places
     names = ("lat", "lon") if sphere else ("y", "x")
     grid = xr.broadcast(*(places[name].drop_vars(list(places[name].coords)) for name in names))
     points = np.stack([part.values.ravel() for part in grid], axis=-1).astype(np.float64)
     ways = np.stack([tracks[name].transpose(MEMBER, "time").values for name in names], axis=-1)
-    hits = np.zeros(len(points))
-    for way in ways:
-        closest = np.full(len(points), np.inf)
+    closest = np.full((len(ways), len(points)), np.inf)
+    for k, way in enumerate(ways):
         for start, end in _legs(way):
-            closest = np.minimum(closest, _from_leg(points, start, end, sphere))
-        hits += closest <= within_km
-    probability = (hits / len(ways)).reshape(grid[0].shape)
-    return xr.DataArray(probability, dims=grid[0].dims, coords=places.coords, attrs={"units": "1"})
+            closest[k] = np.minimum(closest[k], _from_leg(points, start, end, sphere))
+    shape = (len(ways), *grid[0].shape)
+    return xr.DataArray(
+        closest.reshape(shape), dims=(MEMBER, *grid[0].dims), coords=places.coords, attrs={"units": "km"}
+    )
 
 
 def _planar(track: xr.Dataset) -> bool:

@@ -34,9 +34,9 @@ def study(
 
     Every source is tracked by itself; of its tracks that nearest to the `reference` (a track with `lat` and `lon`, or
     `x` and `y`, such as a best track) is kept, if its mean distance is within `within_km`: by default that of the
-    truth, or of the first other source that has one. Variables: `x`, `y` (km), `lat`, `lon`, `row`,
-    `col`, `size`, `turning`, `explained`, those of `intensity`, and profiles (..., radius). NaN where a source has no storm. The root says in
-    `reference` what was followed. DataError where no source has a storm. Computes.
+    truth, or of the first other source that has one. Variables: `x`, `y` (km), `lat`, `lon`, `row`, `col`, `size`,
+    `turning`, `explained`, those of `intensity`, and profiles (..., radius). NaN where a source has no storm. The root
+    says in `reference` what was followed. DataError where no source has a storm. Computes.
     """
     fields = {source: winds for source in SOURCES if (winds := fields_of(tree, source)) is not None}
     if not fields:
@@ -44,6 +44,8 @@ def study(
             ", ".join(str(name) for name in tree["prediction"].data_vars) if "prediction" in tree.children else "none"
         )
         raise DataError("storm of the tree", found=have, expected="u10 and v10", todo="open a tree with 10 m wind")
+    if reference is not None:
+        reference = _at_times(reference, next(iter(fields.values())).time)
     total, done = 3 * len(fields), 0
 
     def step() -> None:
@@ -89,6 +91,18 @@ def fields_of(tree: xr.DataTree, source: str) -> xr.Dataset | None:
     if source != "mean":
         return found
     return found.mean("ensemble", keep_attrs=True) if "ensemble" in found.dims else None
+
+
+def _at_times(reference: xr.Dataset, times: xr.DataArray) -> xr.Dataset:
+    """The reference at the times of the fields; DataError where it has no position at any of them."""
+    found = reference.reindex(time=times.values)
+    place = found.lat if "lat" in found else found.x
+    if not np.isfinite(place).any():
+        span = " to ".join(str(t)[:16] for t in (reference.time.values[0], reference.time.values[-1]))
+        expected = f"a position between {str(times.values[0])[:16]} and {str(times.values[-1])[:16]}"
+        todo = "choose the storm of these times, or interpolate the track to them"
+        raise DataError("track of the storm to follow", found=f"one of {span}", expected=expected, todo=todo)
+    return found
 
 
 def _reference(tracks: dict[str, xr.Dataset]) -> tuple[str, xr.Dataset]:

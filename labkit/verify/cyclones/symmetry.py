@@ -26,36 +26,47 @@ def symmetric_centre(
     place, z, weight = _cells(wind, known, spacing, row, col, radius_km)
     if len(z) < 4 * len(NODES):
         return np.nan, np.nan, np.nan
-    scale = np.sqrt(weight)[:, None]
-    centre, f = 0j, None
+    scale, centre, f = np.sqrt(weight)[:, None], 0j, None
     for again in range(ROUNDS):
         away = place - centre
         r = np.maximum(np.abs(away), 1e-6)
-        hats = _hats(r / radius_km)
-        basis = np.concatenate([np.ones((len(z), 1)), (away / r)[:, None] * hats[:, 1:]], axis=1)
-        f = np.linalg.lstsq(scale * basis, scale[:, 0] * z, rcond=1e-9)[0][1:] if f is None else f
-        shift = _shift_columns(away, r, hats, np.concatenate([[0], f]), radius_km)
-        vortex = basis[:, 1:] @ f / radius_km
-        tilt = np.stack([away.real * vortex, away.imag * vortex], axis=1)
-        columns = np.concatenate([basis, 1j * basis, tilt, shift], axis=1)
-        left = np.concatenate([(scale * columns).real, (scale * columns).imag])
-        right = np.concatenate([(scale[:, 0] * z).real, (scale[:, 0] * z).imag])
-        gram = left.T @ left
-        gram[np.diag_indices_from(gram)] += 1e-9 * np.trace(gram) / len(gram)  # pieces without cells stay 0
-        solved = np.linalg.solve(gram, left.T @ right)
-        n = basis.shape[1]
-        f = solved[1:n] + 1j * solved[n + 1 : 2 * n]
-        step = complex(solved[-2], solved[-1])
+        piece, share = _pieces(r / radius_km)
+        basis = np.concatenate([np.ones((len(z), 1)), (away / r)[:, None] * _hats(piece, share)[:, 1:]], axis=1)
+        if f is None:
+            f = _solved(scale, [basis, 1j * basis], z, basis.shape[1])[0]
+        vortex, shift = _vortex(away, r, piece, share, np.concatenate([[0], f]), radius_km)
+        tilt = np.stack([away.real * vortex, away.imag * vortex], axis=1) / radius_km
+        f, step, error = _solved(scale, [basis, 1j * basis, tilt, shift], z, basis.shape[1])
         if abs(step) > 0.4 * radius_km:
             step *= 0.4 * radius_km / abs(step)
         centre += step
         if abs(centre) > radius_km:
             return np.nan, np.nan, np.nan
-        if abs(step) < 0.01 * min(spacing) and again:
+        if abs(step) < 0.02 * min(spacing) and again:
             break
-    noise = ((left @ solved - right) ** 2).sum() / max(1.0, len(right) - len(solved))
-    error = float(np.sqrt(noise * np.trace(np.linalg.inv(gram)[-2:, -2:])))
     return row + centre.imag / spacing[0], col + centre.real / spacing[1], error
+
+
+def _solved(scale: np.ndarray, columns: list[np.ndarray], z: np.ndarray, n: int) -> tuple[np.ndarray, complex, float]:
+    """Least squares with real coefficients of complex columns: f of the n - 1 pieces, the last two as a step, and the
+    standard error of that."""
+    left = scale * np.concatenate([*columns, z[:, None]], axis=1)
+    gram = _gram(np.concatenate([left.real, left.imag]))
+    inner, right, size = gram[:-1, :-1], gram[:-1, -1], len(gram) - 1
+    inner[np.diag_indices(size)] += 1e-9 * np.trace(inner) / size  # pieces without cells stay 0
+    inverse = np.linalg.inv(inner)
+    solved = inverse @ right
+    noise = max(0.0, gram[-1, -1] - solved @ right) / max(1, 2 * len(z) - size)
+    f = solved[1:n] + 1j * solved[n + 1 : 2 * n]
+    return f, complex(solved[-2], solved[-1]), float(np.sqrt(noise * np.trace(inverse[-2:, -2:])))
+
+
+def _gram(left: np.ndarray) -> np.ndarray:
+    """left.T @ left, a few hundred rows at a time: BLAS spreads larger products over threads, which costs more than it
+    brings where many fields are worked on at once."""
+    rows = 400
+    padded = np.pad(left, ((0, -len(left) % rows), (0, 0))).reshape(-1, rows, left.shape[1])
+    return (padded.transpose(0, 2, 1) @ padded).sum(axis=0)
 
 
 def _cells(wind, known, spacing, row: float, col: float, radius_km: float):
@@ -84,23 +95,26 @@ def _cells(wind, known, spacing, row: float, col: float, radius_km: float):
     return place[good], wind[good].astype(np.complex128), weight[good]
 
 
-def _hats(r: np.ndarray) -> np.ndarray:
-    """Share of each node in radii r (n, node): straight pieces, the last one's value beyond it."""
+def _pieces(r: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The piece that each radius lies on, and how far along it is (0..1); beyond the last node its end."""
     r = np.minimum(r, NODES[-1])
     piece = np.minimum(np.searchsorted(NODES, r, side="right") - 1, len(NODES) - 2)
-    share = (r - NODES[piece]) / np.diff(NODES)[piece]
-    hats, rows = np.zeros((len(r), len(NODES))), np.arange(len(r))
+    return piece, (r - NODES[piece]) / np.diff(NODES)[piece]
+
+
+def _hats(piece: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """Share of each node (n, node)."""
+    hats, rows = np.zeros((len(piece), len(NODES))), np.arange(len(piece))
     hats[rows, piece], hats[rows, piece + 1] = 1 - share, share
     return hats
 
 
-def _shift_columns(away, r, hats, f, radius_km: float) -> np.ndarray:
-    """Change of e^(i theta) f(r) when its centre moves by 1 km along x and along y, (n, 2)."""
+def _vortex(away, r, piece, share, f, radius_km: float) -> tuple[np.ndarray, np.ndarray]:
+    """e^(i theta) f(r) for f at the nodes, and its change when the centre moves by 1 km along x and along y (n, 2)."""
     e = away / r
-    value = hats @ f
-    piece = np.clip(np.searchsorted(NODES, r / radius_km) - 1, 0, len(NODES) - 2)
+    value = (1 - share) * f[piece] + share * f[piece + 1]
     slope = (np.diff(f) / np.diff(NODES))[piece] / radius_km * (r < NODES[-1] * radius_km)
     cos, sin = e.real, e.imag
     along_x = slope * cos * e - 1j * e * sin * value / r
     along_y = slope * sin * e + 1j * e * cos * value / r
-    return -np.stack([along_x, along_y], axis=1)
+    return e * value, -np.stack([along_x, along_y], axis=1)

@@ -75,11 +75,15 @@ def nearest(tracks: xr.Dataset, reference: xr.Dataset, *, within_km: float = 300
 
 
 def track_error(track: xr.Dataset, reference: xr.Dataset) -> xr.DataArray:
-    """Distance in km between positions, on the sphere where both have them, else in the plane; NaN where one is."""
-    if _on_sphere(track) and _on_sphere(reference):
+    """Distance in km between positions, NaN where one is: on the sphere where the reference has degrees, else in the
+    plane of `x` and `y`."""
+    if _on_sphere(reference) and "lat" in track:
         apart = xr.apply_ufunc(distance_km, track.lat, track.lon, reference.lat, reference.lon)
-    else:
+    elif "x" in reference and "x" in track:
         apart = xr.apply_ufunc(np.hypot, track.x - reference.x, track.y - reference.y)
+    else:
+        found, todo = "neither lat and lon nor x and y in both", "give the reference positions at these times"
+        raise DataError("distance of tracks", found=found, expected="one of them", todo=todo)
     return apart.assign_attrs(units="km")
 
 

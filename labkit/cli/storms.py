@@ -1,0 +1,159 @@
+"""The terminal's verb of storms: `labkit track`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+TRACK_HELP = """\
+Follow a cyclone through every source and member of an output tree, or through WRF output.
+
+  labkit track ensemble.nc                                 the storm of the truth, in input, regression, members, oracle
+  labkit track ensemble.nc --csv storm.csv                 a line for each source, member and time
+  labkit track ensemble.nc --netcdf storm.nc               numbers and profiles around the centre, to be read again
+  labkit track ensemble.nc --case soudelor-2015            the storm of the catalogue, by its best track
+  labkit track ensemble.nc --best-track bwp132015.dat --storm SOUDELOR     one of a best-track file
+  labkit track wrfout_d02_2005-08-28_12:00:00              centres, pressure and wind in model output
+
+Prints for each time the highest 10 m wind [m/s] and its radius [km]: of ensembles the median over the members that have
+the storm, and how many do. With a best track also how far away the centre is. Model winds are those of the model's time
+step; best tracks have 1-minute or 10-minute means, which the output names and never mixes.
+"""
+SHOWN = ("truth", "interpolation", "regression", "prediction", "oracle")
+HEADS = {"interpolation": "input", "prediction": "members"}
+
+
+def add_verb(add) -> None:
+    """Add the verb by `add(name, summary, help, function)`, which gives a parser."""
+    track = add("track", "follow a cyclone", TRACK_HELP, _track)
+    track.add_argument("files", nargs="+", metavar="FILE", help="an output tree, or wrfout files")
+    track.add_argument("--case", help="a case of the catalogue, whose best track is followed")
+    track.add_argument("--cases", type=Path, help="a file of further cases")
+    track.add_argument("--best-track", type=Path, help="IBTrACS CSV, b-deck or RSMC Tokyo file")
+    track.add_argument("--storm", help="its id or name in that file")
+    track.add_argument("--agency", help="whose: jtwc, nhc, tokyo or usa, where the file does not say")
+    track.add_argument("--csv", type=Path, help="also write all numbers as CSV")
+    track.add_argument("--netcdf", type=Path, help="also write numbers and profiles as NetCDF")
+
+
+def _track(options: argparse.Namespace) -> None:
+    from labkit.data.best_tracks import track
+    from labkit.verify.cyclones.tables import long_table
+
+    storm = _best_track(options)
+    tree, known = _opened(options.files)
+    reference = track(storm, tree["time"].values) if storm is not None else None
+    found = _studied(tree, reference, known)
+    print(_summary(found, known["times"], reference).to_string(index=False, na_rep="-"))
+    if reference is not None:
+        said = f"{reference.attrs['agency']}, {reference.wind.attrs['averaging_min']}-minute means"
+        print(f"best track: {reference.attrs['name'] or reference.attrs['storm']} ({said})")
+    if options.csv is not None:
+        long_table(found, known["times"]).to_csv(options.csv, index=False)
+    if options.netcdf is not None:
+        found.to_netcdf(options.netcdf)
+
+
+def _best_track(options: argparse.Namespace):
+    from labkit.data.best_tracks import read_best_tracks
+    from labkit.data.cases import best_track, case
+    from labkit.errors import ConfigError
+
+    if options.case:
+        return best_track(case(options.case, options.cases))
+    if options.best_track is None:
+        return None
+    if not options.storm:
+        todo = "name it with --storm"
+        raise ConfigError("best track", found="a file of many storms", expected="one storm", todo=todo)
+    return read_best_tracks(options.best_track, agency=options.agency).storm(options.storm)
+
+
+def _opened(files: list[str]):
+    """An output tree, and what is known of it; WRF output as a tree with one source, the "truth"."""
+    import numpy as np
+    import xarray as xr
+
+    from labkit.store.trees import open_tree
+
+    if _is_wrf(files[0]):
+        from labkit.data.wrf import open_wrfout
+
+        fields = open_wrfout(files)
+        return xr.DataTree.from_dict({"/truth": fields, "/": xr.Dataset(coords={"time": fields.time})}), {
+            "times": fields.time.values,
+            "fields": fields,
+        }
+    if len(files) > 1:
+        from labkit.errors import ConfigError
+
+        raise ConfigError("output tree", found=f"{len(files)} files", expected="one", todo="track one after the other")
+    tree = open_tree(files[0])
+    return tree, {"times": np.atleast_1d(tree["time"].values)}
+
+
+def _is_wrf(file: str) -> bool:
+    import netCDF4
+
+    try:
+        with netCDF4.Dataset(file) as opened:
+            return "XLAT" in opened.variables
+    except OSError:
+        return False  # whatever it is, `open_tree` says what is wrong with it
+
+
+def _studied(tree, reference, known):
+    import xarray as xr
+    from tqdm.auto import tqdm
+
+    from labkit.verify.cyclones import WEAK, find, intensity, join, nearest, study
+
+    if "fields" in known:
+        fields = known["fields"]
+        tracks = join(find(fields, count=2, limits=WEAK), count=2, gap_h=12, least_times=min(2, fields.sizes["time"]))
+        storm = tracks.isel(track=0) if reference is None else nearest(tracks, reference)
+        found = xr.merge([storm, intensity(fields, storm).compute()], compat="override", join="exact")
+        return xr.DataTree.from_dict({"/truth": found})
+    with tqdm(total=None, desc="following the storm", unit=" steps") as bar:
+
+        def step(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        return study(tree, reference=reference, progress=step)
+
+
+def _summary(found, times, reference):
+    """A line for each time: wind, radius and position by source, how many members have the storm."""
+    import numpy as np
+    import pandas as pd
+
+    from labkit.verify.cyclones import track_error
+
+    table = {"time": pd.DatetimeIndex(times).strftime("%Y-%m-%d %H:%M") if _dated(times) else times}
+    for source in SHOWN:
+        if source not in found.children:
+            continue
+        group, head = found[source].to_dataset(), HEADS.get(source, source)
+        members = "ensemble" in group.dims
+        middle = group.median("ensemble", skipna=True) if members else group
+        table[f"{head} m/s"] = middle.max_wind.values.round(1)
+        table[f"{head} km"] = middle.rmw.values.round(0)
+        if "min_pressure" in middle and np.isfinite(middle.min_pressure).any():
+            table[f"{head} hPa"] = (middle.min_pressure.values / 100).round(1)
+        if members:
+            table[f"{head} with"] = np.isfinite(group.row).sum("ensemble").values
+        if source in ("truth", "prediction") and not members and np.isfinite(middle.lat).any():
+            table["lat"], table["lon"] = middle.lat.values.round(2), middle.lon.values.round(2)
+        if reference is not None:
+            apart = track_error(group, reference)
+            table[f"{head} off km"] = (apart.median("ensemble") if members else apart).values.round(0)
+    if reference is not None:
+        table["best track m/s"] = reference.wind.values.round(1)
+    return pd.DataFrame(table)
+
+
+def _dated(times) -> bool:
+    import numpy as np
+
+    return np.issubdtype(np.asarray(times).dtype, np.datetime64)

@@ -1,0 +1,87 @@
+"""`labkit track` in the terminal."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+from vortices import Vortex, fields
+
+from labkit.cli import main
+from labkit.data.public import fetch, present
+
+HOURS = 3
+
+
+@pytest.fixture(scope="module")
+def tree_file(tmp_path_factory):
+    """A tree with a storm in truth and two members, over 20 to 26 north."""
+
+    def wind(dy, vmax):
+        drawn = [fields(Vortex(-40 + 20.0 * h, dy, vmax=vmax, rmw=40), shape=(80, 80), dx=5.0) for h in range(HOURS)]
+        return xr.concat(drawn, "time")[["u10", "v10"]].drop_vars(["x", "y"])
+
+    like = fields(Vortex(), shape=(80, 80), dx=5.0)
+    lat = 23 + np.repeat(like.y.values[:, None] / 111.2, 80, 1)
+    lon = 121 + np.repeat(like.x.values[None] / 102.4, 80, 0)
+    times = np.datetime64("2021-09-11T00", "ns") + np.arange(HOURS) * np.timedelta64(1, "h")
+    root = xr.Dataset(
+        coords={"time": times, "y": like.y, "x": like.x, "lat": (("y", "x"), lat), "lon": (("y", "x"), lon)}
+    )
+    members = xr.concat([wind(5, 36), wind(-5, 40)], "ensemble")
+    tree = xr.DataTree.from_dict({"/": root, "/truth": wind(0, 38), "/prediction": members})
+    path = tmp_path_factory.mktemp("track") / "storm.nc"
+    tree.to_netcdf(path)
+    return path
+
+
+def test_it_prints_a_line_for_each_time_and_writes_what_was_found(tree_file, tmp_path, capsys):
+    csv, netcdf = tmp_path / "storm.csv", tmp_path / "storm.nc"
+    assert main(["track", str(tree_file), "--csv", str(csv), "--netcdf", str(netcdf)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "truth m/s" in lines[0] and "members with" in lines[0]
+    assert [line.split()[:3] for line in lines[1:]] == [["2021-09-11", f"0{h}:00", "38.0"] for h in range(HOURS)]
+    table = pd.read_csv(csv)
+    assert sorted(table.source.unique()) == ["mean", "prediction", "truth"]
+    truth = table[table.source == "truth"]
+    np.testing.assert_allclose(truth.x, [-40, -20, 0], atol=1)
+    np.testing.assert_allclose(truth.lat, 23, atol=0.02)
+    with xr.open_datatree(netcdf) as again:
+        assert again["prediction"].tangential.sizes["radius"] > 20
+
+
+def test_a_best_track_is_followed_and_its_averaging_is_named(tree_file, tmp_path, capsys):
+    lines = [
+        f"WP, 19, 20210911{h:02d},   , BEST,   0, 230N, {1206 + 2 * h}E,  75,  970, TY,  34, NEQ,  99,  99,  99,  99"
+        for h in range(HOURS)
+    ]
+    best = tmp_path / "bwp192021.dat"
+    best.write_text("\n".join(lines) + "\n")
+    assert main(["track", str(tree_file), "--best-track", str(best), "--storm", "WP192021"]) == 0
+    said = capsys.readouterr().out
+    assert "truth off km" in said and "best track m/s" in said
+    assert "1-minute means" in said and "38.6" in said  # 75 kt
+    assert main(["track", str(tree_file), "--best-track", str(best)]) == 2
+    assert "expected one storm" in capsys.readouterr().err
+
+
+def test_a_storm_of_another_time_is_refused(tree_file, tmp_path, capsys):
+    best = tmp_path / "bwp011999.dat"
+    best.write_text("WP, 01, 1999010100,   , BEST,   0, 230N, 1206E,  75,  970, TY\n")
+    assert main(["track", str(tree_file), "--best-track", str(best), "--storm", "WP011999"]) == 1
+    assert "choose the storm of these times" in capsys.readouterr().err
+
+
+def test_files_that_are_no_storm_are_refused_in_a_sentence(tmp_path, capsys):
+    (tmp_path / "broken.nc").write_bytes(b"nothing")
+    assert main(["track", str(tmp_path / "broken.nc")]) == 1
+    assert main(["track", str(tmp_path / "absent.nc")]) == 1
+    said = capsys.readouterr().err
+    assert said.count("labkit: ") == 2 and "Traceback" not in said
+
+
+@pytest.mark.skipif(not present("wrf_katrina_10km"), reason="needs the data set wrf_katrina_10km: set LABKIT_DATA")
+def test_model_output_is_tracked_through_its_moving_nest(capsys):
+    assert main(["track", str(fetch("wrf_katrina_10km") / "ci_test_file.nc")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 5
+    assert [line.split()[2] for line in lines[1:]] == ["44.2", "47.3", "45.2", "43.6"]
