@@ -89,6 +89,7 @@ class MapGrid:
         self._lines: list[GlyphRenderer] = []
         self._glyphs, self._all = _glyphs(), AllIndices()
         self._shifts: dict[str, tuple[float, float]] = {}
+        self._window: tuple = (None, None)
         self._shown: dict[str, tuple] = {}
         self._fields: dict[str, np.ndarray] = {}
         self.stride = (1, 1)
@@ -139,7 +140,11 @@ class MapGrid:
         put(self.box, {name: [box[i] for box in boxes] for i, name in enumerate(("x0", "y0", "x1", "y1"))})
 
     def set_window(self, x: tuple[float, float] | None, y: tuple[float, float] | None) -> None:
-        """Show this part of the axes, which may reach beyond the grid; the whole grid for None."""
+        """Show this part of the axes, which may reach beyond the grid; the whole grid for None. A zoom since outlasts
+        what was asked for before."""
+        if self._window == (x, y):
+            return
+        self._window = x, y
         west, south, east, north = self.run.extent
         for view, window, edges in ((self._x_range, x, (west, east)), (self._y_range, y, (south, north))):
             start, end = window or edges

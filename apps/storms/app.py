@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from io import BytesIO, StringIO
 
 import numpy as np
@@ -15,7 +16,7 @@ from apps.parts.shell import CodeDialog, Shell, bold, extension, heading, link_b
 from apps.parts.view import WIDE, Session, select
 from apps.storms.about_view import AboutView
 from apps.storms.code import code_of, figure_of, table_of
-from apps.storms.following import Storm, follow
+from apps.storms.following import Storm, dated, follow
 from apps.storms.intensity_view import IntensityView
 from apps.storms.maps_view import StormMapsView
 from apps.storms.state import URL_NAMES, StormState
@@ -86,11 +87,12 @@ class TyphoonExplorer(Shell):
 
     def _make_takeaways(self) -> pmui.Column:
         look = {"variant": "outlined", "size": "small", "margin": (3, 4)}
-        downloads = [self._download(kind, write, **look) for kind, write in (("png", self._png), ("csv", self._csv))]
+        writers = {"png": self._png, "csv": self._csv}
+        self.downloads = {kind: self._download(kind, write, **look) for kind, write in writers.items()}
         path = self.session.library.path
         self.code = CodeDialog(lambda: code_of(self.state, path(self.session.run.id)), **look)
         more = pmui.Row(link_button(**look), self.code.button, margin=0)
-        return pmui.Column(pmui.Row(*downloads, margin=0), more, self.code.dialog, margin=(0, 4))
+        return pmui.Column(pmui.Row(*self.downloads.values(), margin=0), more, self.code.dialog, margin=(0, 4))
 
     def _download(self, kind: str, write, **look) -> pmui.FileDownload:
         button = pmui.FileDownload(label=kind.upper(), filename=f"storm.{kind}", size="small", margin=look["margin"])
@@ -99,7 +101,11 @@ class TyphoonExplorer(Shell):
         def contents():
             safe = "".join(c if c.isalnum() or c in "-_" else "-" for c in f"{self.session.run.id}-{self.state.tab}")
             button.filename = f"{safe[:80]}.{kind}"
-            return write()
+            try:
+                return write()
+            except LabError as error:  # a storm, or a profile, that the run has not: the page and the file say so
+                self.notice.param.update(object=escape(str(error)), visible=True)
+                return StringIO(f"{error}\n")
 
         button.callback = contents
         return button
@@ -144,11 +150,11 @@ class TyphoonExplorer(Shell):
 
 
 def first_storm(library: Library) -> str:
-    """The first run whose times are six hours apart at most, in which a storm can be followed; else the first."""
+    """The first run whose times follow each other within six hours, as a storm's must; else the first."""
     runs = list(library.options().values())
     for run_id in runs:
         times = library.run(run_id).times
-        steps = np.diff(times) if np.issubdtype(np.asarray(times).dtype, np.datetime64) else np.array([])
-        if steps.size and (steps <= np.timedelta64(6, "h")).all():
+        steps = np.diff(times) if dated(times) else np.array([])
+        if steps.size and ((steps > np.timedelta64(0)) & (steps <= np.timedelta64(6, "h"))).all():
             return run_id
     return runs[0]

@@ -11,16 +11,23 @@ import xarray as xr
 from apps.parts.computed import Computed
 from apps.parts.runs import Run
 from labkit.errors import DataError
+from labkit.plots.colours import plain
+from labkit.verify.cyclones.ensembles import closest_approach
 
+MAX_PLACES = 25_000
 ORDER = ("interpolation", "regression", "mean", "prediction", "truth", "oracle")
 
 
 @dataclass(frozen=True)
 class Storm:
-    """What `cyclones.study` found: groups by source in memory; `nothing` says why there is no storm, else it is ""."""
+    """What `cyclones.study` found: groups by source in memory; `nothing` says why there is no storm, else it is "".
+
+    closest: least distance (member, y, x) in km of each member's storm from each cell; None where none was tracked.
+    """
 
     groups: dict[str, xr.Dataset]
     nothing: str = ""
+    closest: np.ndarray | None = None
 
     def has(self, source: str, name: str) -> bool:
         return source in self.groups and name in self.groups[source]
@@ -44,10 +51,28 @@ def follow(run: Run) -> Storm:
     from labkit.verify.cyclones import study
 
     try:
+        if not dated(run.times):
+            found, todo = "numbers", "write the times as dates, from which a storm's motion can be told"
+            raise DataError("times of this run", found=found, expected="dates", todo=todo)
         found = study(run.tree)
     except DataError as error:
         return Storm({}, str(error))
-    return Storm({source: found[source].to_dataset().load() for source in ORDER if source in found.children})
+    groups = {source: found[source].to_dataset().load() for source in ORDER if source in found.children}
+    return Storm(groups, closest=_closest(run, groups["prediction"]) if "prediction" in groups else None)
+
+
+def dated(times: np.ndarray) -> bool:
+    return np.issubdtype(np.asarray(times).dtype, np.datetime64)
+
+
+def _closest(run: Run, members: xr.Dataset) -> np.ndarray:
+    """(member, y, x): worked out once, so that a strike within any distance is a comparison; for blocks of cells where
+    there are very many."""
+    k = int(np.ceil(np.sqrt(run.y.size * run.x.size / MAX_PLACES)))
+    y, x = ([part.mean() for part in np.split(axis, range(k, axis.size, k))] for axis in (run.y, run.x))
+    near = closest_approach(members[["x", "y"]], xr.Dataset(coords={"y": y, "x": x}))
+    near = near.transpose("ensemble", "y", "x").values
+    return near.astype(np.float32).repeat(k, 1).repeat(k, 2)[:, : run.y.size, : run.x.size]
 
 
 class StormView(Computed):
@@ -70,6 +95,10 @@ class StormView(Computed):
 
     def say_storm(self, run: Run, storm: Storm) -> str:
         raise NotImplementedError
+
+
+def member_label(run: Run, member: int) -> str:
+    return f"Member {plain(run.member_names[member], 12)}"
 
 
 def spread_text(values: np.ndarray, unit: str, digits: int = 0) -> str:

@@ -34,6 +34,7 @@ class IntensityView(StormView):
         state = self.state
         self.meaning.object = KNOWN[state.measure][1].capitalize() + "."
         series = {s: storm.values(s, state.measure) for s in SOURCES if storm.has(s, state.measure)}
+        series.setdefault("prediction", np.full((run.n_members, len(run.times)), np.nan))
         self.fan.show(run.times, series, label_of(state.measure), state.time, state.member)
         self.histogram.show({s: values[..., state.time] for s, values in series.items()}, label_of(state.measure))
 

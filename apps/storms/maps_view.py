@@ -12,7 +12,7 @@ from apps.parts.runs import Run
 from apps.parts.scale import Look
 from apps.parts.sources import put
 from apps.parts.view import choice, column, row, switch
-from apps.storms.following import ORDER, Storm, StormView
+from apps.storms.following import ORDER, Storm, StormView, member_label
 from labkit.plots.colours import SOURCE_LABELS, palette
 
 RINGS_KM = (50.0, 100.0)
@@ -52,8 +52,7 @@ class StormMapsView(StormView):
         # A source without a storm is shown about the truth's, or about the middle of the others.
         other = known.get("truth") or (tuple(np.mean(list(known.values()), axis=0)) if known else (0.0, 0.0))
         self.grid.set_shifts({source: known.get(source, other) for source in self.grid.keys} if about else {})
-        window = (-ABOUT_KM, ABOUT_KM) if about else None
-        self.grid.set_window(window, window)
+        self.grid.set_window(*(window(run) if about else (None, None)))
         fields = {source: self._field(run, source) for source in self.grid.keys}
         look = Look(run.limits(state.variable), palette(variable.cmap), variable.units)
         self.grid.update(fields, look)
@@ -72,7 +71,7 @@ class StormMapsView(StormView):
         ]
         if storm.has("prediction", "rmw"):
             own = storm.values("prediction", "rmw")[self.state.member, self.state.time]
-            sizes += [f"member {self.state.member} {own:.0f} km"] if np.isfinite(own) else []
+            sizes += [f"{member_label(run, self.state.member).lower()} {own:.0f} km"] if np.isfinite(own) else []
         return f"{when}: radius of maximum wind: {', '.join(sizes)}." if sizes else f"{when}: no storm at this time."
 
     def _field(self, run: Run, source: str):
@@ -91,5 +90,13 @@ class StormMapsView(StormView):
     def _title(self, run: Run, source: str, found: bool) -> str:
         name = SOURCE_LABELS[source]
         if source in ("prediction", "oracle"):
-            name = f"Member {self.state.member}" if source == "prediction" else f"Oracle member {self.state.member}"
+            label = member_label(run, self.state.member)
+            name = label if source == "prediction" else f"Oracle {label.lower()}"
         return name if found else f"{name}: no storm found"
+
+
+def window(run: Run) -> tuple[tuple[float, float], tuple[float, float]]:
+    """What of x and y is seen about a storm: in the shape of the grid, which is that of the figures."""
+    west, south, east, north = run.extent
+    wide, high = (ABOUT_KM * side / min(east - west, north - south) for side in (east - west, north - south))
+    return (-wide, wide), (-high, high)

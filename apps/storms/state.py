@@ -19,7 +19,7 @@ URL_NAMES = {
 }
 MEASURES = ("max_wind", "wave_wind", "mean_wind", "rmw", "min_pressure", "asymmetry1", "asymmetry2")
 PROFILES = ("tangential", "radial", "speed", "t2m", "tp", "reflectivity", "msl")
-FURTHEST_KM = 500.0
+FURTHEST_KM = 200.0
 
 
 class StormState(param.Parameterized):

@@ -12,13 +12,14 @@ from apps.parts.runs import Run
 from apps.parts.scale import NO_DATA, Look, bar_figure, color_bar, set_bar
 from apps.parts.sources import put
 from apps.parts.view import column, row, select
-from apps.storms.following import ORDER, Storm, StormView
+from apps.storms.following import ORDER, Storm, StormView, dated
 from apps.storms.state import PROFILES
-from labkit.plots.colours import SOURCE_COLOURS, SOURCE_LABELS, palette
+from labkit.plots.colours import SOURCE_COLOURS, SOURCE_LABELS, palette, plain
 from labkit.plots.storms import LABELS, label_of, section_limits, section_of
 
 SECTIONS = ("interpolation", "regression", "prediction", "truth")
 BAND = (5, 95)
+MAX_ROWS = 400
 _LOOK = {"tools": "", "toolbar_location": None, "sizing_mode": "stretch_width"}
 
 
@@ -39,7 +40,7 @@ class StructureView(StormView):
         state = self.state
         groups = {source: storm.groups[source] for source in ORDER if storm.has(source, state.profile)}
         groups.pop("mean", None)
-        unit = next((str(g[state.profile].attrs.get("units", "")) for g in groups.values()), "")
+        unit = next((plain(g[state.profile].attrs.get("units", ""), 20) for g in groups.values()), "")
         label = label_of(state.profile, unit)
         self.profiles.show({s: g[state.profile] for s, g in groups.items()}, state.time, state.member, label)
         self.sections.show({s: section_of(groups, s, state.profile) for s in SECTIONS if s in groups}, state.time, unit)
@@ -96,12 +97,12 @@ class Sections:
     """Radius-time sections on one colour scale: time upwards, distance to the right, a line at this time."""
 
     def __init__(self, run: Run) -> None:
-        dated = np.issubdtype(np.asarray(run.times).dtype, np.datetime64)
+        known = dated(run.times)
         self.times = (
-            run.times.astype("datetime64[ms]").astype(float) if dated else np.arange(len(run.times), dtype=float)
+            run.times.astype("datetime64[ms]").astype(float) if known else np.arange(len(run.times), dtype=float)
         )
-        step = float(np.median(np.diff(self.times))) if len(self.times) > 1 else 3.6e6
-        self.step = step
+        step = float(np.abs(np.diff(self.times)).min()) if len(self.times) > 1 else 3.6e6
+        self.step = step = step or 3.6e6
         self.mapper = LinearColorMapper(palette=["#000000"], low=0, high=1, nan_color=NO_DATA)
         x, y = Range1d(0, 200), Range1d(self.times[0] - step / 2, self.times[-1] + step / 2)
         self.sources = {s: ColumnDataSource({k: [] for k in ("image", "x", "y", "dw", "dh")}) for s in SECTIONS}
@@ -109,14 +110,12 @@ class Sections:
         self.figures = {}
         for k, source in enumerate(SECTIONS):
             title = "Mean of members" if source == "prediction" else SOURCE_LABELS[source]
-            kind = {"y_axis_type": "datetime"} if dated else {}
-            plot = figure(
-                title=title, height=290, x_range=x, y_range=y, min_border_left=60 if not k else 10, **kind, **_LOOK
-            )
+            kind = {"y_axis_type": "datetime"} if known else {}
+            plot = figure(title=title, height=290, x_range=x, y_range=y, min_border_left=10, **kind, **_LOOK)
             image = Image(image="image", x="x", y="y", dw="dw", dh="dh", color_mapper=self.mapper)
             plot.add_glyph(self.sources[source], image)
             plot.add_layout(self.now[k])
-            plot.yaxis.visible, plot.grid.visible = not k, False
+            plot.yaxis.visible = plot.grid.visible = False
             plot.xaxis.axis_label = "km"
             self.figures[source] = plot
         self.x = x
@@ -139,14 +138,23 @@ class Sections:
                 put(data, {k: [] for k in ("image", "x", "y", "dw", "dh")})
                 plot.visible = False
                 continue
-            plot.visible = True
-            values, radius = sections[source].values.astype(np.float32), sections[source].radius.values
-            self.x.end = float(radius[-1])
-            height = self.times[-1] - self.times[0] + self.step
-            columns = {"image": [values], "x": [0.0], "y": [self.times[0] - self.step / 2]}
-            put(data, columns | {"dw": [float(radius[-1])], "dh": [height]})
+            first = source == next(iter(sections))
+            plot.update(visible=True, min_border_left=60 if first else 10)
+            plot.yaxis.visible = first
+            values, radius = self._rows(sections[source].values), sections[source].radius.values
+            self.x.end, ring = float(radius[-1]), float(radius[1] - radius[0])
+            columns = {"image": [values], "x": [radius[0] - ring / 2], "y": [self.times[0] - self.step / 2]}
+            put(data, columns | {"dw": [ring * len(radius)], "dh": [self.times[-1] - self.times[0] + self.step]})
         for span in self.now:
             span.location = float(self.times[time])
+
+    def _rows(self, values: np.ndarray) -> np.ndarray:
+        """The values (time, radius) in rows that are evenly apart in time; NaN in those that the run has not."""
+        span = self.times[-1] - self.times[0]
+        rows = np.linspace(self.times[0], self.times[-1], min(round(span / self.step), MAX_ROWS) + 1)
+        nearest = np.abs(rows[:, None] - self.times).argmin(1)
+        missing = np.abs(rows - self.times[nearest]) > 0.51 * max(self.step, span / MAX_ROWS)
+        return np.where(missing[:, None], np.nan, values[nearest]).astype(np.float32)
 
 
 def _quantile(values: np.ndarray, q: float) -> np.ndarray:

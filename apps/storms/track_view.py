@@ -16,9 +16,10 @@ from apps.parts.runs import Run
 from apps.parts.scale import Look
 from apps.parts.sources import put
 from apps.parts.view import column, row, switch
-from apps.storms.following import ORDER, Storm, StormView, spread_text
+from apps.storms.following import ORDER, Storm, StormView, member_label, spread_text
+from apps.storms.state import FURTHEST_KM
 from labkit.plots.colours import PROBABILITIES, SOURCE_COLOURS, SOURCE_LABELS, palette
-from labkit.verify.cyclones.ensembles import cone, strike_probability
+from labkit.verify.cyclones.ensembles import cone
 
 SINGLES = ("interpolation", "regression", "truth")
 COLUMNS = (
@@ -38,7 +39,13 @@ class TrackView(StormView):
         self.overlay = Tracks(self.grid.figures["strike"])
         self.table = pn.pane.HTML(sizing_mode="stretch_width", margin=(8, 12))
         near = pn.widgets.FloatSlider.from_param(
-            self.state.param.within, name="Near is within (km)", start=5, end=200, step=5, width=230, margin=(4, 12)
+            self.state.param.within,
+            name="Near is within (km)",
+            start=5,
+            end=FURTHEST_KM,
+            step=5,
+            width=230,
+            margin=(4, 12),
         )
         controls = row(
             near,
@@ -61,7 +68,7 @@ class TrackView(StormView):
         self.grid.set_title("strike", f"Members that come within {state.within:g} km of a place")
         self.grid.set_lines(state.lines)
         self.grid.set_place((np.nan, np.nan), None)
-        self.overlay.show(storm, state.time, state.member, oracle=state.oracle)
+        self.overlay.show(storm, state.time, state.member, member_label(run, state.member), oracle=state.oracle)
         self.table.object = table_html(run, storm, state.time, state.member)
 
     def say_storm(self, run: Run, storm: Storm) -> str:
@@ -79,9 +86,9 @@ class TrackView(StormView):
 
 def strike_field(run: Run, storm: Storm, within_km: float) -> np.ndarray:
     """Percent of the members whose storm comes that near to each cell (y, x)."""
-    members = storm.groups["prediction"][["x", "y"]]
-    places = xr.Dataset(coords={"y": run.y, "x": run.x})
-    return 100 * strike_probability(members, places, within_km=within_km).transpose("y", "x").values
+    if storm.closest is None:
+        return np.full((len(run.y), len(run.x)), np.nan, np.float32)
+    return 100 * (storm.closest <= within_km).mean(axis=0, dtype=np.float32)
 
 
 class Tracks:
@@ -105,7 +112,7 @@ class Tracks:
         dots = plot.add_glyph(self.now, Scatter(x="x", y="y", **marks))
         plot.add_tools(HoverTool(renderers=[dots], tooltips=[("", "@name")]))
 
-    def show(self, storm: Storm, time: int, member: int, *, oracle: bool) -> None:
+    def show(self, storm: Storm, time: int, member: int, label: str, *, oracle: bool) -> None:
         put(self.members, _ways(storm, "prediction"))
         put(self.oracle, _ways(storm, "oracle") if oracle else {"xs": [], "ys": []})
         for source in (*SINGLES, "mean"):
@@ -115,7 +122,7 @@ class Tracks:
         put(self.circles, _circles(storm))
         found = [(source, *storm.place(source, time, member)) for source in ORDER if source != "oracle"]
         found = [(source, x, y) for source, x, y in found if np.isfinite(x + y)]
-        names = [f"Member {member}" if source == "prediction" else SOURCE_LABELS[source] for source, _, _ in found]
+        names = [label if source == "prediction" else SOURCE_LABELS[source] for source, _, _ in found]
         colours = ["#111111" if source == "prediction" else SOURCE_COLOURS[source] for source, _, _ in found]
         columns = {"x": [x for _, x, _ in found], "y": [y for _, _, y in found]}
         put(self.now, columns | {"colour": colours, "name": names})
@@ -130,7 +137,7 @@ def table_html(run: Run, storm: Storm, time: int, member: int) -> str:
         lines.append(_line(group, storm, source, SOURCE_LABELS[source], SOURCE_COLOURS[source], time, shown))
         if source == "prediction":
             one = group.isel(ensemble=member)
-            lines.append(_line(one, storm, "member", f"Member {run.member_names[member]}", "#111111", time, shown))
+            lines.append(_line(one, storm, "member", member_label(run, member), "#111111", time, shown))
     style = (
         "<style>table{border-collapse:collapse;font-size:13px} td,th{padding:3px 8px;text-align:right;"
         "border-bottom:1px solid rgba(128,128,128,.3);font-weight:400} td:first-child{text-align:left}"

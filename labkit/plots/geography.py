@@ -42,7 +42,9 @@ def coast_degrees(tree: xr.DataTree) -> Lines:
     for line in coast_lines(tree):
         at = [np.interp(line[:, k], *_rising(axis), left=np.nan, right=np.nan) for k, axis in ((1, y), (0, x))]
         degrees = np.stack([map_coordinates(field, at, order=1, cval=np.nan) for field in places], axis=1)
-        lines += [part for part in np.split(degrees, np.flatnonzero(np.isnan(degrees[:, 0]))) if len(part) > 2]
+        parts = np.split(degrees, np.flatnonzero(np.isnan(degrees[:, 0])))
+        parts = [part[np.isfinite(part).all(1)] for part in parts]
+        lines += [part for part in parts if len(part) > 1]
     return lines
 
 

@@ -5,13 +5,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import cartopy.crs as ccrs
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from labkit.plots.colours import PROBABILITIES, SOURCE_COLOURS, SOURCE_LABELS, colour_map
+from labkit.errors import DataError
+from labkit.plots.colours import PROBABILITIES, SOURCE_COLOURS, SOURCE_LABELS, colour_map, plain
 from labkit.plots.figures import time_text
 from labkit.plots.geography import coast_degrees, coast_lines
 from labkit.verify.cyclones.ensembles import cone, strike_probability
@@ -58,7 +61,7 @@ def track_figure(
     On a map of the place with coast and graticule where latitudes are known, else in kilometres. time: mark where the
     storm is then. best_track: `lat`, `lon` (time), drawn where given.
     """
-    members = storm["prediction"].to_dataset()
+    members = _members(storm)
     on_map = _on_map(tree)
     figure = Figure(figsize=(7.5, 6.6), layout="constrained")
     axis, move = _map_axis(figure, tree) if on_map else (_plane_axis(figure, tree), {})
@@ -94,19 +97,23 @@ def structure_figure(tree: xr.DataTree, storm: xr.DataTree, *, time: int = 0, pr
 
     Bands hold 90 % of the members, and of the oracle's.
     """
+    known = [source for source in (*ENSEMBLES, *SINGLES) if source in storm.children and profile in storm[source]]
+    if not known:
+        found = ", ".join(
+            name for name in LABELS if any(name in storm[s] and name not in MEASURES for s in storm.children)
+        )
+        raise DataError(f"profile {profile!r}", found=found or "none", expected="one of these", todo="choose another")
     figure = Figure(figsize=(9.5, 7.4), layout="constrained")
     upper, lower = figure.subfigures(2, 1, height_ratios=(1.1, 1))
     axis = upper.subplots()
-    unit = storm["prediction"][profile].attrs.get("units", "")
-    for source in (*ENSEMBLES, *SINGLES):
-        if source in storm.children and profile in storm[source]:
-            _profile(axis, storm[source][profile].isel(time=time), source)
+    unit = plain(storm[known[0]][profile].attrs.get("units", ""), 20)
+    for source in known:
+        _profile(axis, storm[source][profile].isel(time=time), source)
     axis.set(xlabel="distance from the centre [km]", ylabel=label_of(profile, unit), xlim=(0, None))
     axis.set_title(time_text(tree, time), loc="left", fontsize=10)
     axis.legend(frameon=False, fontsize=8)
-    sections = {
-        s: section_of(storm, s, profile) for s in ("interpolation", "prediction", "truth") if s in storm.children
-    }
+    sections = {s: section_of(storm, s, profile) for s in ("interpolation", "prediction", "truth") if s in known}
+    sections = sections or {s: section_of(storm, s, profile) for s in known[:1]}
     low, high = section_limits(sections)
     axes = lower.subplots(1, len(sections), sharey=True)
     for axis, (source, values) in zip(np.atleast_1d(axes), sections.items(), strict=True):
@@ -232,10 +239,24 @@ def _cone(axis: Axes, members: xr.Dataset, on_map: bool, move: dict) -> None:
     _way(axis, middle, x, y, color=SOURCE_COLOURS["prediction"], lw=2.4, label="Mean of members", **move)
 
 
+def _members(storm: xr.DataTree) -> xr.Dataset:
+    if "prediction" in storm.children:
+        return storm["prediction"].to_dataset()
+    found = ", ".join(storm.children) or "nothing"
+    raise DataError("tracks to draw", found=found, expected="the members'", todo="open a tree whose members have wind")
+
+
+def _band(values: xr.DataArray) -> Iterator[xr.DataArray]:
+    """Edges and median over the members that have a value; NaN where none has."""
+    known = np.isfinite(values).any("ensemble")
+    filled = values.where(known, 0.0)
+    return (filled.quantile(q, "ensemble", skipna=True).where(known) for q in (BAND[0], 0.5, BAND[1]))
+
+
 def _profile(axis: Axes, values: xr.DataArray, source: str) -> None:
     colour, label = SOURCE_COLOURS[source], SOURCE_LABELS[source]
     if "ensemble" in values.dims:
-        low, middle, high = (values.quantile(q, "ensemble", skipna=True) for q in (BAND[0], 0.5, BAND[1]))
+        low, middle, high = _band(values)
         axis.fill_between(values.radius, low, high, color=colour, alpha=0.22, lw=0)
         axis.plot(values.radius, middle, color=colour, lw=1.8, label=f"{label}, median and 90 %")
     else:
@@ -245,7 +266,7 @@ def _profile(axis: Axes, values: xr.DataArray, source: str) -> None:
 def _course(axis: Axes, times, values: xr.DataArray, source: str) -> None:
     colour, label = SOURCE_COLOURS[source], SOURCE_LABELS[source]
     if "ensemble" in values.dims:
-        low, middle, high = (values.quantile(q, "ensemble", skipna=True) for q in (BAND[0], 0.5, BAND[1]))
+        low, middle, high = _band(values)
         axis.fill_between(times, low, high, color=colour, alpha=0.22, lw=0)
         axis.plot(times, middle, color=colour, lw=1.6, label=f"{label}, median and 90 %")
     else:
@@ -254,6 +275,7 @@ def _course(axis: Axes, times, values: xr.DataArray, source: str) -> None:
 
 def _histogram(axis: Axes, storm: xr.DataTree, measure: str, time: int) -> None:
     values = {s: storm[s][measure].isel(time=time).values for s in ENSEMBLES if s in storm.children}
+    values.setdefault("prediction", np.array([]))
     pool = np.concatenate([v[np.isfinite(v)] for v in values.values()])
     if not pool.size:
         axis.text(0.5, 0.5, "no storm at this time", ha="center", transform=axis.transAxes, fontsize=9)

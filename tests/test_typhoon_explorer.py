@@ -1,0 +1,556 @@
+"""The typhoon explorer without a browser: what is shown is the library's, whatever a run has or lacks."""
+
+import html
+import io
+import json
+import re
+from io import BytesIO
+
+import numpy as np
+import pandas as pd
+import pytest
+import storm_parts as parts
+import xarray as xr
+
+from apps.parts.maps import MapGrid
+from apps.storms import following
+from apps.storms.app import TyphoonExplorer, extension
+from apps.storms.code import call_of, code_of, figure_of
+from apps.storms.state import MEASURES, PROFILES, TABS, URL_NAMES, StormState
+from labkit.errors import DataError, LabError
+from labkit.verify.cyclones import cone, strike_probability, study
+from labkit.verify.cyclones.structure import MEASURES as KNOWN
+
+TIME, MEMBER = 1, 2
+FAULTS = ("went wrong", "failed", "Error")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _extension():
+    extension()
+
+
+@pytest.fixture(scope="module")
+def tree():
+    return parts.storm_tree()
+
+
+@pytest.fixture(scope="module")
+def found(library):
+    return study(library.run("storm").tree)
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory, tree):
+    return parts.library(tmp_path_factory.mktemp("storms"), {"storm": tree})
+
+
+@pytest.fixture
+def explorer(library):
+    return TyphoonExplorer(library, time=TIME, member=MEMBER)
+
+
+def windless(groups: tuple[str, ...]) -> xr.DataTree:
+    tree = parts.storm_tree(hours=2)
+    for group in groups:
+        del tree[group]["u10"], tree[group]["v10"]
+    return tree
+
+
+# Runs that have less than one would wish.
+ODD = {
+    "calm": lambda: parts.storm_tree(hours=2, storm=False),
+    "windless": lambda: windless(tuple(parts.ASIDE)),
+    "members-windless": lambda: windless(("prediction",)),
+    "once": lambda: parts.storm_tree(hours=1),
+    "alone": lambda: parts.storm_tree(hours=2, without=("oracle", "regression", "interpolation")),
+    "lost": lambda: parts.storm_tree(hours=2, absent=(("prediction", 1), ("regression", 0))),
+    "unseen": lambda: parts.storm_tree(hours=2, absent=(("truth", 0),)),
+    "nowhere": lambda: parts.storm_tree(hours=2, known_place=False),
+    "wide": lambda: parts.storm_tree(hours=2, shape=(48, 96)),
+    "repeated": lambda: parts.storm_tree(hours=2, times=parts.TIMES[[0, 0]]),
+    "numbered": lambda: parts.storm_tree(hours=2, times=np.arange(2)),
+}
+
+
+@pytest.fixture(scope="module")
+def odd(tmp_path_factory):
+    return parts.library(tmp_path_factory.mktemp("odd"), {name: make() for name, make in ODD.items()})
+
+
+def decoded(grid: MapGrid, key: str):
+    """What a map shows: values as the browser decodes them, and the places x, y of its cells in km."""
+    data, meta = grid.sources[key].data, grid.scales[key].meta.data
+    image = np.asarray(data["image"][0], float) * meta["step"][0] + meta["offset"][0]
+    ny, nx = image.shape
+    x = data["x"][0] + (np.arange(nx) + 0.5) * data["dw"][0] / nx
+    y = data["y"][0] + (np.arange(ny) + 0.5) * data["dh"][0] / ny
+    return image, x, y
+
+
+def lowest(grid: MapGrid, key: str) -> tuple[float, float]:
+    """The middle of the lowest values of a map, within 10 Pa; the bottom of a wide vortex is flat."""
+    image, x, y = decoded(grid, key)
+    rows, cols = np.nonzero(image <= np.nanmin(image) + 10)
+    return x[cols].mean(), y[rows].mean()
+
+
+def table_of(explorer) -> pd.DataFrame:
+    """The table beside the tracks: cells as text by source and column."""
+    rows = re.findall(r"<tr>(.*?)</tr>", explorer.views["track"].table.object)
+    cells = [
+        [html.unescape(re.sub("<.*?>", " ", c)).strip() for c in re.findall(r"<t[hd]>(.*?)</t[hd]>", r)] for r in rows
+    ]
+    return pd.DataFrame([c[1:] for c in cells[1:]], [c[0].lstrip("● ") for c in cells[1:]], cells[0][1:])
+
+
+def columns(source):
+    return {name: np.asarray(values, float) for name, values in source.data.items()}
+
+
+# --- the selection
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("time", parts.HOURS),
+        ("time", -1),
+        ("time", "2"),
+        ("member", parts.MEMBERS),
+        ("variable", "<script>"),
+        ("run", "../../etc/passwd"),
+        ("tab", "admin"),
+        ("frame", "moon"),
+        ("measure", "size"),
+        ("profile", "dust"),
+        ("within", 1e9),
+        ("within", 0.0),
+        ("within", float("nan")),
+        ("within", float("inf")),
+    ],
+)
+def test_values_that_a_run_cannot_have_are_refused(explorer, name, value):
+    before = getattr(explorer.state, name)
+    with pytest.raises(ValueError):
+        setattr(explorer.state, name, value)
+    assert getattr(explorer.state, name) == before
+
+
+def test_every_name_in_the_address_is_a_bounded_parameter():
+    assert set(URL_NAMES) <= set(StormState.param) and len(set(URL_NAMES.values())) == len(URL_NAMES)
+    assert next(iter(URL_NAMES)) == "run" and list(URL_NAMES)[-1] == "tab", "the run first, the drawing last"
+    assert set(MEASURES) <= set(KNOWN)
+
+
+def test_another_run_keeps_what_it_has_too_and_bounds_the_rest():
+    state = StormState()
+    state.load(variables=["wind_speed", "msl"], n_times=9, n_members=5)
+    state.param.update(variable="msl", time=8, member=4)
+    state.load(variables=["msl"], n_times=2, n_members=3)
+    assert (state.variable, state.time, state.member) == ("msl", 1, 2)
+    state.load(variables=["t2m"], n_times=30, n_members=9)
+    assert (state.variable, state.time, state.member) == ("t2m", 1, 2)
+    with pytest.raises(ValueError):
+        state.time = 30
+
+
+class Location:
+    """A page's address, as far as `share` goes."""
+
+    def __init__(self, **asked):
+        self.query_params = asked
+
+    def sync(self, state, names, on_error):
+        self.synced = state
+
+
+def test_an_address_brings_the_same_view_and_its_nonsense_is_said(explorer, library):
+    chosen = {"tab": "maps", "frame": "earth", "within": 45.0, "measure": "rmw", "profile": "msl", "variable": "msl"}
+    explorer.state.param.update(**chosen, time=3, member=0)
+    asked = {key: json.loads(json.dumps(getattr(explorer.state, name))) for name, key in URL_NAMES.items()}
+    other = TyphoonExplorer(library)
+    other.share(Location(**asked))
+    assert not other.notice.visible and other.headline.object == explorer.headline.object
+    assert all(getattr(other.state, name) == getattr(explorer.state, name) for name in URL_NAMES)
+    nonsense = TyphoonExplorer(library)
+    nonsense.share(Location(**(asked | {"t": 99, "of": "<img src=x>"})))
+    assert nonsense.notice.visible and "(t, of)" in nonsense.notice.object
+    assert nonsense.state.member == 0 and nonsense.state.frame == "earth" and nonsense.state.measure == "max_wind"
+
+
+# --- the tracks
+
+
+def test_tracks_on_the_map_are_the_librarys(explorer, found):
+    overlay = explorer.views["track"].overlay
+    for source in ("truth", "regression", "interpolation", "mean"):
+        shown = overlay.lines[source].data
+        np.testing.assert_allclose(shown["xs"][0], found[source].x, atol=0.006)
+        np.testing.assert_allclose(shown["ys"][0], found[source].y, atol=0.006)
+    np.testing.assert_allclose(overlay.members.data["xs"], found["prediction"].x, atol=0.006)
+    np.testing.assert_allclose(overlay.lines["member"].data["ys"][0], found["prediction"].y[MEMBER], atol=0.006)
+    np.testing.assert_allclose(overlay.lines["truth"].data["xs"][0], [parts.centre(h)[0] for h in range(4)], atol=1)
+    assert len(overlay.oracle.data["xs"]) == 0
+    explorer.state.oracle = True
+    np.testing.assert_allclose(overlay.oracle.data["ys"], found["oracle"].y, atol=0.006)
+
+
+def test_dots_and_circles_stand_where_the_storm_is_now(explorer, found):
+    overlay = explorer.views["track"].overlay
+    now = overlay.now.data
+    at = {name: (x, y) for name, x, y in zip(now["name"], now["x"], now["y"], strict=True)}
+    assert set(at) == {"Coarse input", "Regression", "Ensemble mean", f"Member {MEMBER}", "Truth"}
+    np.testing.assert_allclose(at["Truth"], parts.place("truth", TIME), atol=0.5)
+    np.testing.assert_allclose(at[f"Member {MEMBER}"], parts.place("prediction", TIME, MEMBER), atol=1)
+    explorer.state.time = 3
+    k = overlay.now.data["name"].index("Truth")
+    assert overlay.now.data["x"][k] == pytest.approx(parts.place("truth", 3)[0], abs=0.5)
+    expected = cone(found["prediction"].to_dataset()[["x", "y", "row"]])
+    np.testing.assert_allclose(overlay.circles.data["r"], expected.radius)
+    np.testing.assert_allclose(overlay.circles.data["x"], expected.x)
+
+
+def test_the_strike_probability_is_the_librarys_and_follows_the_slider(explorer, found, tree):
+    view = explorer.views["track"]
+    places = xr.Dataset(coords={"y": tree.y.values, "x": tree.x.values})
+    tracks = found["prediction"].to_dataset()[["x", "y"]]
+    for within in (30.0, 10.0):
+        explorer.state.within = within
+        shown, x, y = decoded(view.grid, "strike")
+        np.testing.assert_allclose(x, tree.x)
+        np.testing.assert_allclose(y, tree.y)
+        expected = 100 * strike_probability(tracks, places, within_km=within).transpose("y", "x")
+        np.testing.assert_allclose(shown, expected, atol=0.01)
+        assert f"{within:g} km" in view.grid.figures["strike"].title.text
+    assert shown.max() == pytest.approx(100, abs=0.01) and shown.min() == pytest.approx(0, abs=0.01)
+
+
+def test_a_step_in_time_works_out_nothing_anew(explorer, monkeypatch):
+    calls = []
+    monkeypatch.setattr(following, "closest_approach", lambda *a: calls.append(1))
+    monkeypatch.setattr(following, "follow", lambda run: calls.append(2))
+    for t in range(parts.HOURS):
+        explorer.state.time = t
+    assert not calls
+
+
+def test_numbers_of_the_table_are_the_librarys(explorer, found, tree):
+    explorer.state.member = 0
+    table = table_of(explorer)
+    assert list(table.index) == [
+        "Coarse input", "Regression", "Ensemble mean", "Model", "Member 0", "Truth", "Oracle",
+    ]  # fmt: skip
+    truth, one = found["truth"].isel(time=TIME), found["prediction"].isel(time=TIME, ensemble=0)
+    wind, pressure = table["highest wind [m/s]"], table["pressure [hPa]"]
+    assert float(wind["Truth"]) == pytest.approx(float(truth.max_wind), abs=0.051)
+    assert float(pressure["Truth"]) == pytest.approx(float(truth.min_pressure) / 100, abs=0.51)
+    assert float(table["off [km]"]["Member 0"]) == pytest.approx(
+        float(np.hypot(one.x - truth.x, one.y - truth.y)), abs=0.51
+    )
+    assert float(table["off [km]"]["Member 0"]) == pytest.approx(np.hypot(8, 3), abs=1)
+    assert table["off [km]"]["Truth"] == ""
+    members = found["prediction"].max_wind[:, TIME]
+    assert wind["Model"].startswith(f"{np.median(members):.1f}")
+    assert f"highest wind {np.percentile(members, 5):.0f} to" in explorer.headline.object
+    assert "3 of 3 members have the storm" in explorer.headline.object
+    assert f"{float(truth.max_wind):.0f} m/s in the truth" in explorer.headline.object
+
+
+# --- the maps
+
+
+def test_maps_about_each_storm_have_its_own_centre_at_the_origin(explorer):
+    explorer.state.param.update(tab="maps", variable="msl")
+    grid = explorer.views["maps"].grid
+    for t in (TIME, 3):
+        explorer.state.time = t
+        for source in ("interpolation", "regression", "prediction", "truth", "oracle"):
+            x, y = lowest(grid, source)
+            assert np.hypot(x, y) < parts.DX_KM, source
+            assert columns(explorer.views["maps"].centres[source]) == {"x": [0.0], "y": [0.0]}
+            np.testing.assert_array_equal(explorer.views["maps"].rings[source].data["r"], [50, 100])
+    assert (grid._x_range.start, grid._x_range.end) == (-120, 120)
+
+
+def test_maps_fixed_to_the_ground_have_the_storm_in_its_place(explorer, tree):
+    explorer.state.param.update(tab="maps", variable="msl")
+    explorer.state.frame = "earth"
+    view = explorer.views["maps"]
+    for t in (TIME, 3):
+        explorer.state.time = t
+        for source, member in (("interpolation", 0), ("truth", 0), ("prediction", MEMBER), ("oracle", MEMBER)):
+            at = parts.place(source, t, member)
+            assert np.hypot(*np.subtract(lowest(view.grid, source), at)) < parts.DX_KM, source
+            mark = view.centres[source].data
+            np.testing.assert_allclose((mark["x"][0], mark["y"][0]), at, atol=1)
+    shown, x, _ = decoded(view.grid, "truth")
+    np.testing.assert_allclose(x, tree.x)
+    np.testing.assert_allclose(shown, tree["truth"]["msl"][3], atol=1)
+    assert (view.grid._x_range.start, view.grid._x_range.end) == view.session.run.extent[::2]
+
+
+def test_the_chosen_member_is_on_its_map_and_named(explorer, tree):
+    explorer.state.param.update(tab="maps", frame="earth", variable="t2m")
+    view = explorer.views["maps"]
+    for member in (0, 1):
+        explorer.state.member = member
+        np.testing.assert_allclose(decoded(view.grid, "oracle")[0], tree["oracle"]["t2m"][member, TIME], atol=0.01)
+        assert view.grid.figures["prediction"].title.text == f"Member {member}"
+    assert "member 1 28 km" in explorer.headline.object
+
+
+def test_a_zoom_outlasts_a_step_in_time(explorer):
+    explorer.state.tab = "maps"
+    grid = explorer.views["maps"].grid
+    grid._x_range.update(start=-40.0, end=30.0)  # as the wheel does
+    explorer.state.time = 2
+    assert (grid._x_range.start, grid._x_range.end) == (-40, 30)
+    explorer.state.frame = "earth"
+    assert grid._x_range.start == explorer.session.run.extent[0]
+
+
+def test_the_window_of_a_wide_grid_has_its_shape(odd):
+    explorer = TyphoonExplorer(odd, run="wide", tab="maps")
+    grid = explorer.views["maps"].grid
+    wide, high = grid._x_range.end - grid._x_range.start, grid._y_range.end - grid._y_range.start
+    assert wide / high == pytest.approx(96 / 48) and high == pytest.approx(240)
+
+
+# --- structure and intensity
+
+
+def test_profiles_are_the_librarys(explorer, found):
+    explorer.state.tab = "structure"
+    view = explorer.views["structure"]
+    for profile in ("tangential", "msl", "t2m"):
+        explorer.state.profile = profile
+        for source in ("truth", "regression", "interpolation"):
+            shown = columns(view.profiles.lines[source])
+            np.testing.assert_allclose(shown["x"], found[source].radius)
+            np.testing.assert_allclose(shown["y"], found[source][profile][TIME])
+        members = found["prediction"][profile][:, TIME].values
+        np.testing.assert_allclose(columns(view.profiles.lines["member"])["y"], members[MEMBER])
+        known = np.isfinite(members).all(0)
+        band = columns(view.profiles.bands["prediction"])
+        np.testing.assert_allclose(band["low"][known], np.percentile(members[:, known], 5, axis=0))
+        np.testing.assert_allclose(band["high"][known], np.percentile(members[:, known], 95, axis=0))
+    assert "[K]" in view.profiles.figure.yaxis.axis_label
+
+
+def test_the_narrow_eyewall_of_the_truth_lies_inside_the_inputs(explorer):
+    explorer.state.tab = "structure"
+    lines = explorer.views["structure"].profiles.lines
+    peak = {s: columns(lines[s])["x"][np.nanargmax(columns(lines[s])["y"])] for s in ("truth", "interpolation")}
+    assert peak["truth"] == pytest.approx(28, abs=4) and peak["interpolation"] == pytest.approx(52, abs=4)
+
+
+def test_sections_have_time_upwards_and_distance_to_the_right(explorer, found):
+    explorer.state.tab = "structure"
+    sections = explorer.views["structure"].sections
+    hour = 3.6e6
+    first = parts.TIMES[0].astype("datetime64[ms]").astype(float)
+    for source in ("interpolation", "regression", "truth", "prediction"):
+        data = sections.sources[source].data
+        image, values = np.asarray(data["image"][0]), found[source].tangential
+        values = values.mean("ensemble") if source == "prediction" else values
+        np.testing.assert_allclose(image, values, rtol=1e-5)
+        rows = data["y"][0] + (np.arange(len(image)) + 0.5) * data["dh"][0] / len(image)
+        np.testing.assert_allclose(rows, first + hour * np.arange(parts.HOURS))
+        rings = data["x"][0] + (np.arange(image.shape[1]) + 0.5) * data["dw"][0] / image.shape[1]
+        np.testing.assert_allclose(rings, found[source].radius)
+    assert {span.location for span in sections.now} == {first + TIME * hour}
+    assert -1 < sections.mapper.low <= 0 and sections.mapper.high > 30
+
+
+def test_sections_keep_the_hours_that_a_run_leaves_out(tmp_path):
+    tree = parts.storm_tree(hours=(0, 1, 3))
+    explorer = TyphoonExplorer(parts.library(tmp_path, {"gap": tree}), tab="structure")
+    data = explorer.views["structure"].sections.sources["truth"].data
+    image, hour = np.asarray(data["image"][0]), 3.6e6
+    rows = data["y"][0] + (np.arange(len(image)) + 0.5) * data["dh"][0] / len(image)
+    np.testing.assert_allclose((rows - rows[0]) / hour, [0, 1, 2, 3])
+    assert np.isnan(image[2]).all() and np.isfinite(image[[0, 1, 3], 1:10]).all()
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+def test_courses_and_distributions_are_the_librarys(explorer, found, measure):
+    explorer.state.param.update(tab="intensity", measure=measure)
+    view = explorer.views["intensity"]
+    shown, members = view.fan.source.data, found["prediction"][measure].values
+    np.testing.assert_array_equal(shown["time"], parts.TIMES)
+    for source in ("truth", "regression", "interpolation"):
+        np.testing.assert_allclose(shown[source], found[source][measure])
+    np.testing.assert_allclose(shown["member"], members[MEMBER])
+    np.testing.assert_allclose(shown["p95"], np.percentile(members, 95, axis=0))
+    np.testing.assert_allclose(shown["o5"], np.percentile(found["oracle"][measure].values, 5, axis=0))
+    np.testing.assert_allclose(view.histogram.rug.data["x"], members[:, TIME])
+    assert np.sum(view.histogram.bars.data["top"]) == parts.MEMBERS
+    np.testing.assert_allclose(view.histogram.lines["truth"].data["x"], [found["truth"][measure][TIME]])
+    assert view.fan.now.location == parts.TIMES[TIME].astype("datetime64[ms]").astype(float)
+    assert view.meaning.object and "none" not in explorer.headline.object
+
+
+# --- what is taken along
+
+
+def test_every_tab_has_its_figure(explorer):
+    names = {}
+    for tab in TABS:
+        explorer.state.tab = tab
+        names[tab] = call_of(explorer.state)[0]
+    assert set(names.values()) == {"track_figure", "structure_figure", "intensity_figure"}
+    assert names["maps"] == names["about"] == names["track"]
+
+
+@pytest.mark.parametrize("tab", ["track", "structure", "intensity"])
+def test_the_code_shown_runs_and_draws_the_same_figure(explorer, library, found, tab, tmp_path, monkeypatch):
+    explorer.state.param.update(tab=tab, within=20.0, measure="rmw", profile="msl")
+    run = explorer.session.run
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    exec(code_of(explorer.state, library.path(run.id)), names)  # what a user would do with it
+    theirs, mine = (tmp_path / "storm.png").read_bytes(), BytesIO()
+    figure_of(run, explorer.state, explorer._storm()).savefig(mine, format="png", dpi=150)
+    assert len(theirs) > 10_000 and theirs == mine.getvalue()
+
+
+def test_the_code_quotes_what_it_names(explorer, tmp_path):
+    code = code_of(explorer.state, tmp_path / "a'); import os; os._exit(3) #.nc")
+    compile(code, "shown", "exec")
+    assert '"' in code.split("open_tree(")[1]
+
+
+def test_the_table_has_a_line_for_each_source_member_and_time(explorer, found):
+    text = explorer._csv().read()
+    assert text.startswith("# winds m/s")
+    table = pd.read_csv(io.StringIO(text), comment="#", parse_dates=["time"])
+    assert list(table.columns[:3]) == ["source", "ensemble", "time"]
+    assert len(table) == parts.HOURS * (4 + 2 * parts.MEMBERS)
+    one = table[(table.source == "prediction") & (table.ensemble == 1)].set_index("time")
+    np.testing.assert_allclose(one.max_wind, found["prediction"].max_wind[1])
+    np.testing.assert_allclose(one.lat, found["prediction"].lat[1])
+    assert list(one.index) == list(pd.to_datetime(parts.TIMES))
+    assert explorer._png().read(8) == b"\x89PNG\r\n\x1a\n"
+
+
+# --- what runs may lack
+
+
+def every_tab(explorer):
+    """Walks over all tabs, times, profiles and numbers; what each tab says."""
+    said = {}
+    for tab in TABS:
+        explorer.state.tab = tab
+        view = explorer.views[tab]
+        for name, values in (("profile", PROFILES), ("measure", MEASURES)):
+            for value in values if name in view.uses else ():
+                explorer.state.param.update(**{name: value})
+                assert not any(word in explorer.headline.object for word in FAULTS), (tab, value)
+        for t in range(len(explorer.session.run.times)):
+            explorer.state.time = t
+            assert not any(word in explorer.headline.object for word in FAULTS), tab
+        said[tab] = explorer.headline.object
+        assert said[tab]
+    return said
+
+
+@pytest.mark.parametrize("run", list(ODD))
+def test_every_tab_of_an_odd_run_says_something_sensible(odd, run, monkeypatch):
+    studies = []
+    monkeypatch.setattr("labkit.verify.cyclones.study", lambda tree: studies.append(1) or study(tree))
+    explorer = TyphoonExplorer(odd, run=run)
+    every_tab(explorer)
+    assert len(studies) <= 1, "the storm is followed once, also where there is none"
+
+
+@pytest.mark.parametrize(
+    ("run", "tab"),
+    [
+        *(("members-windless", tab) for tab in ("track", "structure", "intensity")),
+        *(("once", tab) for tab in ("structure", "intensity")),
+        ("alone", "structure"),
+        ("nowhere", "track"),
+    ],
+)
+def test_figures_of_odd_runs_are_drawn_or_refused_in_words(odd, run, tab):
+    explorer = TyphoonExplorer(odd, run=run, tab=tab)
+    if (run, tab) == ("members-windless", "track"):
+        with pytest.raises(DataError, match="members have wind"):
+            explorer._png()
+    else:
+        assert explorer._png().read(4) == b"\x89PNG"
+    assert "radius" not in explorer._csv().readline()
+
+
+def test_what_cannot_be_taken_along_is_said_on_the_page(odd):
+    explorer = TyphoonExplorer(odd, run="calm")
+    assert "no cyclone" not in explorer.downloads["csv"].callback().read()
+    assert explorer.notice.visible and "choose another case" in explorer.notice.object
+    other = TyphoonExplorer(odd, run="alone", tab="structure", profile="tp")
+    assert "profile 'tp'" in other.downloads["png"].callback().read()
+    assert other.notice.visible and "tangential" in other.notice.object
+
+
+@pytest.mark.parametrize(
+    ("run", "expected"),
+    [("calm", "no cyclone"), ("windless", "expected u10 and v10"), ("repeated", "repeat"), ("numbered", "dates")],
+)
+def test_a_run_without_a_storm_says_why(odd, run, expected):
+    explorer = TyphoonExplorer(odd, run=run)
+    for tab in ("track", "maps", "structure", "intensity"):
+        explorer.state.tab = tab
+        assert expected in explorer.headline.object
+    with pytest.raises(LabError):
+        explorer._csv()
+
+
+def test_a_source_without_the_storm_is_named_and_shown_about_the_others(odd):
+    explorer = TyphoonExplorer(odd, run="lost", member=1, time=0, variable="msl")
+    assert "2 of 3 members have the storm" in explorer.headline.object
+    assert sum(len(way) == 0 for way in explorer.views["track"].overlay.members.data["xs"]) == 1
+    assert "Regression" not in explorer.views["track"].overlay.now.data["name"]
+    explorer.state.tab = "maps"
+    view = explorer.views["maps"]
+    titles = {source: plot.title.text for source, plot in view.grid.figures.items()}
+    assert titles["regression"] == "Regression: no storm found" and titles["prediction"] == "Member 1: no storm found"
+    assert titles["truth"] == "Truth"
+    assert not view.rings["prediction"].data["r"] and not view.centres["regression"].data["x"]
+    assert view.grid._shifts["regression"] == view.grid._shifts["truth"]
+    explorer.state.member = 0
+    assert view.grid.figures["prediction"].title.text == "Member 0"
+
+
+def test_without_the_truths_storm_the_reference_is_another(odd):
+    explorer = TyphoonExplorer(odd, run="unseen", time=0)
+    assert "3 of 3 members" in explorer.headline.object and "in the truth" not in explorer.headline.object
+    assert set(table_of(explorer)["off [km]"]) == {"–", ""}
+
+
+def test_times_axes_stand_beside_the_first_section_that_there_is(odd):
+    explorer = TyphoonExplorer(odd, run="alone", tab="structure")
+    plots = explorer.views["structure"].sections.figures
+    shown = [source for source, plot in plots.items() if plot.visible]
+    assert shown == ["prediction", "truth"]
+    assert [plots[source].yaxis[0].visible for source in shown] == [True, False]
+
+
+def test_switching_runs_leaves_nothing_of_the_one_before(odd):
+    explorer = TyphoonExplorer(odd, run="lost")
+    for tab in ("track", "maps", "structure", "intensity"):
+        explorer.state.param.update(run="lost", tab=tab)
+        explorer.state.run = "calm"
+        assert "no cyclone" in explorer.headline.object
+    assert len(explorer.views["track"].overlay.now.data["x"]) == 0
+    assert len(explorer.views["intensity"].fan.source.data["time"]) == 0
+    explorer.state.param.update(run="alone", tab="track")
+    assert "3 of 3 members" in explorer.headline.object
+
+
+def test_it_opens_on_the_first_run_that_has_hours_in_a_row(tmp_path):
+    days = parts.storm_tree(hours=(0, 1), times=parts.TIMES[0] + np.array([0, 24]) * np.timedelta64(1, "h"))
+    trees = {"a-once": parts.storm_tree(hours=1), "b-days": days, "c-repeated": ODD["repeated"]()}
+    trees |= {"d-numbered": ODD["numbered"](), "e-hours": parts.storm_tree(hours=2), "f": parts.storm_tree(hours=2)}
+    assert TyphoonExplorer(parts.library(tmp_path, trees)).state.run == "e-hours"
+    only = parts.library(tmp_path, {"alone": trees["a-once"]})
+    assert TyphoonExplorer(only).state.run == "alone"
