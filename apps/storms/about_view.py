@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from html import escape
-
-import panel as pn
-
-from apps.parts.runs import Run
-from apps.parts.view import View, column
+from apps.parts.about import Reading
 
 READING = {
     "Track": """every source is tracked by itself, on its own wind; of its tracks the one that runs along the truth's
@@ -26,21 +21,5 @@ READING = {
 }
 
 
-class AboutView(View):
-    tab = "about"
-    uses = ()
-
-    def build(self, run: Run) -> pn.viewable.Viewable:
-        items = "".join(f"<li><b>{escape(name)}</b>: {escape(text)}</li>" for name, text in READING.items())
-        problems = "".join(f"<li>{escape(problem)}</li>" for problem in self.session.library.problems())
-        missing = f"<h3>Not opened</h3><ul>{problems}</ul>" if problems else ""
-        style = "<style>li{margin:6px 0} h3{font-weight:500} div{max-width:60em;font-size:14px}</style>"
-        text = f"{style}<div><h3>What is shown</h3><ul>{items}</ul>{missing}</div>"
-        return column(pn.pane.HTML(text, sizing_mode="stretch_width", margin=(4, 12)))
-
-    def draw(self, run: Run) -> None:
-        pass
-
-    def sentence(self, run: Run) -> str:
-        dx, dy = run.spacing
-        return f"{run.label}: {len(run.y)} x {len(run.x)} cells of {dy:g} x {dx:g} km, {len(run.times)} times."
+class AboutView(Reading):
+    reading = READING

@@ -12,6 +12,7 @@ from apps.parts.runs import Run
 from apps.storms.following import Storm
 from apps.storms.state import StormState
 from labkit.plots import storms
+from labkit.verify.cyclones.tables import long_table
 
 
 def call_of(state: StormState) -> tuple[str, dict]:
@@ -53,14 +54,4 @@ def figure_of(run: Run, state: StormState, storm: Storm) -> Figure:
 
 def table_of(run: Run, storm: Storm) -> pd.DataFrame:
     """A line for each source, member and time that has the storm: where it is and its numbers."""
-    parts = []
-    for source, group in storm.groups.items():
-        flat = group[[name for name in group.data_vars if "radius" not in group[name].dims]]
-        if "time" not in flat.coords:
-            flat = flat.assign_coords(time=run.times)
-        frame = flat.to_dataframe().reset_index()
-        frame.insert(0, "source", source)
-        parts.append(frame)
-    table = pd.concat(parts, ignore_index=True)
-    first = [name for name in ("source", "ensemble", "time") if name in table]
-    return table[first + [name for name in table.columns if name not in first]].dropna(subset=["row"])
+    return long_table(xr.DataTree.from_dict(storm.groups), run.times)

@@ -1,0 +1,35 @@
+"""About: what the tabs of an app show, in the words of somebody who sees it for the first time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from html import escape
+
+import panel as pn
+
+from apps.parts.runs import Run
+from apps.parts.view import View, column
+
+STYLE = "<style>li{margin:6px 0} h3{font-weight:500} div{max-width:60em;font-size:14px}</style>"
+
+
+class Reading(View):
+    """`reading`: a text by the name of what it is about. Files that could not be opened are listed below."""
+
+    tab = "about"
+    uses = ()
+    reading: Mapping[str, str] = {}
+
+    def build(self, run: Run) -> pn.viewable.Viewable:
+        items = "".join(f"<li><b>{escape(name)}</b>: {escape(text)}</li>" for name, text in self.reading.items())
+        problems = "".join(f"<li>{escape(problem)}</li>" for problem in self.session.library.problems())
+        missing = f"<h3>Not opened</h3><ul>{problems}</ul>" if problems else ""
+        text = f"{STYLE}<div><h3>What is shown</h3><ul>{items}</ul>{missing}</div>"
+        return column(pn.pane.HTML(text, sizing_mode="stretch_width", margin=(4, 12)))
+
+    def draw(self, run: Run) -> None:
+        pass
+
+    def sentence(self, run: Run) -> str:
+        dx, dy = run.spacing
+        return f"{run.label}: {len(run.y)} x {len(run.x)} cells of {dy:g} x {dx:g} km, {len(run.times)} times."
