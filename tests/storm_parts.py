@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -47,18 +47,19 @@ def storm_tree(
     without: tuple[str, ...] = (),
     absent: tuple[tuple[str, int], ...] = (),
     known_place: bool = True,
+    names: Sequence = tuple(range(MEMBERS)),
 ) -> xr.DataTree:
     """u10, v10, msl, t2m of every source, in the axes of labkit's trees.
 
     hours: how many, or which. times: what stands in the tree for them. without: sources that the tree lacks. absent:
-    (source, member) that have no vortex. known_place: whether there are latitudes.
+    (source, member) that have no vortex. known_place: whether there are latitudes. names: of the members.
     """
     hours = range(hours) if isinstance(hours, int) else hours
     y, x = axes(shape, DX_KM)
     lat, lon = 23.5 + y[:, None] / 111.2 + 0 * x, 121.0 + x / (111.2 * np.cos(np.deg2rad(23.5))) + 0 * y[:, None]
     lat, lon = (part if known_place else np.full(shape, np.nan) for part in (lat, lon))
     times = TIMES[0] + np.array(hours) * np.timedelta64(1, "h") if times is None else times
-    coords = {"time": times, "ensemble": np.arange(MEMBERS)}
+    coords = {"time": times, "ensemble": list(names)}
     coords |= {"y": ("y", y, {"units": "km"}), "x": ("x", x, {"units": "km"})}
     coords |= {"lat": (("y", "x"), lat), "lon": (("y", "x"), lon)}
     nodes = {"/": xr.Dataset(coords=coords, attrs={"title": "a known vortex"})}

@@ -529,8 +529,8 @@ def test_without_the_truths_storm_the_reference_is_another(odd):
 
 def test_times_axes_stand_beside_the_first_section_that_there_is(odd):
     explorer = TyphoonExplorer(odd, run="alone", tab="structure")
-    plots = explorer.views["structure"].sections.figures
-    shown = [source for source, plot in plots.items() if plot.visible]
+    sections = explorer.views["structure"].sections
+    plots, shown = sections.figures, [source for source, place in sections.places.items() if place.visible]
     assert shown == ["prediction", "truth"]
     assert [plots[source].yaxis[0].visible for source in shown] == [True, False]
 

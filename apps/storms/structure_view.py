@@ -122,8 +122,9 @@ class Sections:
         self.bar_mapper = LinearColorMapper(palette=["#000000"], low=0, high=1)
         self.bar = color_bar(self.bar_mapper)
         self.bar_figure = bar_figure(self.bar)
-        parts = [column(plot, styles={"flex": "1 1 0", "min-width": "0"}) for plot in self.figures.values()]
-        self.row = row(*parts, self.bar_figure)
+        share = {"flex": "1 1 0", "min-width": "0"}
+        self.places = {source: column(plot, styles=share) for source, plot in self.figures.items()}
+        self.row = row(*self.places.values(), self.bar_figure)
 
     def show(self, sections: dict, time: int, unit: str) -> None:
         """sections: (time, radius) by source."""
@@ -134,13 +135,12 @@ class Sections:
         self.bar_figure.title.text = unit
         for source, data in self.sources.items():
             plot = self.figures[source]
+            self.places[source].visible = source in sections
             if source not in sections:
                 put(data, {k: [] for k in ("image", "x", "y", "dw", "dh")})
-                plot.visible = False
                 continue
             first = source == next(iter(sections))
-            plot.update(visible=True, min_border_left=60 if first else 10)
-            plot.yaxis.visible = first
+            plot.min_border_left, plot.yaxis.visible = 60 if first else 10, first
             values, radius = self._rows(sections[source].values), sections[source].radius.values
             self.x.end, ring = float(radius[-1]), float(radius[1] - radius[0])
             columns = {"image": [values], "x": [radius[0] - ring / 2], "y": [self.times[0] - self.step / 2]}
