@@ -1,6 +1,6 @@
-"""Measure the ensemble explorer as a browser sees it: first paint, slider steps, many sessions, what is left of them.
+"""Measure an explorer as a browser sees it: first paint, slider steps, many sessions, what is left of them.
 
-    python benchmarks/bench_explorer.py [--steps 12] [--sessions 20] [FILE ...]
+    python benchmarks/bench_explorer.py [--app typhoon_explorer] [--steps 12] [--sessions 20] [FILE ...]
 
 Serves the app in a process of its own, drives it in headless Chromium and prints JSON. FILE is as for the app.
 """
@@ -24,8 +24,10 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 from browser import FLAGS, IDLE, free_port, wait_for_server  # noqa: E402
 from chromium import find_or_install  # noqa: E402
 
-APP = ROOT / "apps" / "ensemble_explorer.py"
-TABS = ("Maps", "Members", "Probability", "Point & time")
+TABS = {
+    "ensemble_explorer": ("Maps", "Members", "Probability", "Point & time"),
+    "typhoon_explorer": ("Track", "Maps", "Structure", "Intensity"),
+}
 LIFETIME_MS = 500
 # Resolves with the milliseconds from the next key press until the time's label has changed and two frames were drawn.
 STOPWATCH = """() => {
@@ -41,17 +43,27 @@ STOPWATCH = """() => {
 }"""
 
 
-def serve(files: list[str]) -> tuple[subprocess.Popen, str]:
+def serve(app: str, files: list[str]) -> tuple[subprocess.Popen, str]:
     """The app as a user serves it, and its address."""
     port = free_port()
-    command = [sys.executable, "-m", "panel", "serve", str(APP), "--port", str(port), "--address", "127.0.0.1"]
+    command = [
+        sys.executable,
+        "-m",
+        "panel",
+        "serve",
+        str(ROOT / "apps" / f"{app}.py"),
+        "--port",
+        str(port),
+        "--address",
+        "127.0.0.1",
+    ]
     command += ["--allow-websocket-origin", f"localhost:{port}", "--allow-websocket-origin", f"127.0.0.1:{port}"]
     command += ["--check-unused-sessions", str(LIFETIME_MS), "--unused-session-lifetime", str(LIFETIME_MS)]
     server = subprocess.Popen(
         command + (["--args", *files] if files else []), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     wait_for_server(port)
-    return server, f"http://localhost:{port}/ensemble_explorer"
+    return server, f"http://localhost:{port}/{app}"
 
 
 def open_page(context: BrowserContext, address: str) -> tuple[Page, dict]:
@@ -73,6 +85,14 @@ def open_page(context: BrowserContext, address: str) -> tuple[Page, dict]:
         "download_mb": round(page.evaluate(transferred), 2),
         "websocket_mb": round(sum(page.wire) / 1e6, 2),
     }
+
+
+def followed(browser: Browser, address: str) -> dict:
+    """Seconds until the storm of the first run has been followed through every member."""
+    page, _ = open_page(browser.new_context(), address)
+    started = time.perf_counter()
+    page.get_by_text("members have the storm").wait_for()
+    return {"s_after_the_page": round(time.perf_counter() - started, 1)}
 
 
 def steps(page: Page, count: int) -> dict:
@@ -122,21 +142,24 @@ def resident_mb(process: subprocess.Popen) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--app", choices=TABS, default="ensemble_explorer")
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--sessions", type=int, default=20)
     parser.add_argument("--no-crowd", action="store_true", help="leave out the many sessions")
     parser.add_argument("files", nargs="*")
     options = parser.parse_args()
-    server, address = serve(options.files)
+    server, address = serve(options.app, options.files)
     figures: dict = {}
     try:
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=find_or_install(), args=FLAGS)
+            if options.app == "typhoon_explorer":  # the storm is followed once a server, which is no visitor's wait
+                figures["storm followed"] = followed(browser, address)
             first, second = (browser.new_context(viewport={"width": 1440, "height": 900}) for _ in range(2))
             figures["first visitor"] = open_page(first, address)[1]
             figures["second visitor, empty browser cache"] = open_page(second, address)[1]
             page, figures["second visitor again (warm)"] = open_page(second, address)
-            for tab in TABS:
+            for tab in TABS[options.app]:
                 page.get_by_role("tab", name=tab, exact=True).click()
                 page.wait_for_timeout(3000)
                 figures[f"slider step, {tab}"] = steps(page, options.steps)
