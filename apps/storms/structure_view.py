@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import panel as pn
-from bokeh.models import ColumnDataSource, Image, LinearColorMapper, Range1d, Span
+from bokeh.models import ColumnDataSource, DatetimeTickFormatter, Image, LinearColorMapper, Range1d, Span
 from bokeh.plotting import figure
 
 from apps.parts.labels import time_label
@@ -112,6 +112,8 @@ class Sections:
             title = "Mean of members" if source == "prediction" else SOURCE_LABELS[source]
             kind = {"y_axis_type": "datetime"} if known else {}
             plot = figure(title=title, height=290, x_range=x, y_range=y, min_border_left=10, **kind, **_LOOK)
+            if known:  # the usual second line for the date moves every label of a vertical axis off its tick
+                plot.yaxis.formatter = DatetimeTickFormatter(hours="%H:%M", days="%d %b", context=None)
             image = Image(image="image", x="x", y="y", dw="dw", dh="dh", color_mapper=self.mapper)
             plot.add_glyph(self.sources[source], image)
             plot.add_layout(self.now[k])

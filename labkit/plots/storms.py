@@ -275,8 +275,9 @@ def _course(axis: Axes, times, values: xr.DataArray, source: str) -> None:
 
 def _histogram(axis: Axes, storm: xr.DataTree, measure: str, time: int) -> None:
     values = {s: storm[s][measure].isel(time=time).values for s in ENSEMBLES if s in storm.children}
+    values = {s: v[np.isfinite(v)] for s, v in values.items()}
     values.setdefault("prediction", np.array([]))
-    pool = np.concatenate([v[np.isfinite(v)] for v in values.values()])
+    pool = np.concatenate(list(values.values()))
     if not pool.size:
         axis.text(0.5, 0.5, "no storm at this time", ha="center", transform=axis.transAxes, fontsize=9)
         return
