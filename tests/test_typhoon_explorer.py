@@ -145,11 +145,11 @@ def test_every_name_in_the_address_is_a_bounded_parameter():
 
 def test_another_run_keeps_what_it_has_too_and_bounds_the_rest():
     state = StormState()
-    state.load(variables=["wind_speed", "msl"], n_times=9, n_members=5)
+    state.load(variables=["wind_speed", "msl"], n_times=9, n_members=5, extent=(-9.0, -9.0, 9.0, 9.0))
     state.param.update(variable="msl", time=8, member=4)
-    state.load(variables=["msl"], n_times=2, n_members=3)
+    state.load(variables=["msl"], n_times=2, n_members=3, extent=(-9.0, -9.0, 9.0, 9.0))
     assert (state.variable, state.time, state.member) == ("msl", 1, 2)
-    state.load(variables=["t2m"], n_times=30, n_members=9)
+    state.load(variables=["t2m"], n_times=30, n_members=9, extent=(-9.0, -9.0, 9.0, 9.0))
     assert (state.variable, state.time, state.member) == ("t2m", 1, 2)
     with pytest.raises(ValueError):
         state.time = 30
@@ -398,8 +398,8 @@ def test_every_tab_has_its_figure(explorer):
     names = {}
     for tab in TABS:
         explorer.state.tab = tab
-        names[tab] = call_of(explorer.state)[0]
-    assert set(names.values()) == {"track_figure", "structure_figure", "intensity_figure"}
+        names[tab] = call_of(explorer.session.run, explorer.state)[0]
+    assert set(names.values()) == {"track_figure", "structure_figure", "intensity_figure", "front_figure"}
     assert names["maps"] == names["about"] == names["track"]
 
 
@@ -409,14 +409,14 @@ def test_the_code_shown_runs_and_draws_the_same_figure(explorer, library, found,
     run = explorer.session.run
     monkeypatch.chdir(tmp_path)
     names: dict = {}
-    exec(code_of(explorer.state, library.path(run.id)), names)  # what a user would do with it
+    exec(code_of(run, explorer.state, library.path(run.id)), names)  # what a user would do with it
     theirs, mine = (tmp_path / "storm.png").read_bytes(), BytesIO()
-    figure_of(run, explorer.state, explorer._storm()).savefig(mine, format="png", dpi=150)
+    figure_of(run, explorer.state, explorer._storm).savefig(mine, format="png", dpi=150)
     assert len(theirs) > 10_000 and theirs == mine.getvalue()
 
 
 def test_the_code_quotes_what_it_names(explorer, tmp_path):
-    code = code_of(explorer.state, tmp_path / "a'); import os; os._exit(3) #.nc")
+    code = code_of(explorer.session.run, explorer.state, tmp_path / "a'); import os; os._exit(3) #.nc")
     compile(code, "shown", "exec")
     assert '"' in code.split("open_tree(")[1]
 

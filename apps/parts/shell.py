@@ -52,6 +52,8 @@ class Shell(pn.viewable.Viewer):
     def __init__(self, session: Session) -> None:
         super().__init__()
         self.session, self.state = session, session.state
+        # A served page draws once, when its address has been read: what is asked for there may take long.
+        self._waiting = bool(pn.state.curdoc and pn.state.curdoc.session_context)
         self.views: dict[str, View] = {view.tab: view(session) for view, _ in self.views_and_titles}
         if pn.state.curdoc and pn.state.curdoc.session_context:
             pn.state.on_session_destroyed(self._close)
@@ -77,6 +79,7 @@ class Shell(pn.viewable.Viewer):
 
     def page(self) -> pmui.Page:
         """The whole page, for a served app."""
+        self._begin()
         look = {"theme_config": THEME, "sidebar_width": 300, "busy_indicator": "linear"}
         page = pmui.Page(title=self.title, main=self.main, sidebar=self.sidebar, **look)
         # By itself a page shows how busy the whole server is: it is told of every click of every visitor, which costs
@@ -95,6 +98,13 @@ class Shell(pn.viewable.Viewer):
             )
             self.notice.visible = True
         location.sync(self.state, self.url_names, on_error=lambda values: None)  # said above
+        self._begin()
+
+    def _begin(self) -> None:
+        """Draw what is chosen by now, if that was put off."""
+        if self._waiting:
+            self._waiting = False
+            self._show()
 
     def refresh(self, run) -> None:
         """Bring what stands beside the views up to date."""
@@ -121,6 +131,8 @@ class Shell(pn.viewable.Viewer):
         self._show()
 
     def _show(self) -> None:
+        if self._waiting:
+            return
         run, view = self.session.run, self.views[self.state.tab]
         with pn.io.hold():
             self.tabs.active = list(self.views).index(self.state.tab)

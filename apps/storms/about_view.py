@@ -15,6 +15,9 @@ READING = {
     them, and as far as the oracle's.""",
     "Intensity": """members that agree with each other more than the oracle's do are overconfident. The highest wind
     of a field includes its gusts and eddies; that of the waves 0 and 1 is the vortex and the flow that carries it.""",
+    "Front": """the temperature that the air would have at sea level, and in it the line along which it changes most, in
+    every member. Drag the ends of the section: is the front as steep, and its wind shift and rain as narrow, as in the
+    truth and in the oracle's members?""",
     "How a storm is found": """a vortex of the wind must turn about a point, explain most of the wind's variance
     there, and be narrow; its centre is where it is most symmetric. Pressure is used where a run has it. Centres of
     single times are joined by their motion; a storm may be lost for six hours.""",

@@ -17,6 +17,7 @@ from apps.parts.view import WIDE, Session, select
 from apps.storms.about_view import AboutView
 from apps.storms.code import code_of, figure_of, table_of
 from apps.storms.following import Storm, dated, follow
+from apps.storms.front_view import FrontView
 from apps.storms.intensity_view import IntensityView
 from apps.storms.maps_view import StormMapsView
 from apps.storms.state import URL_NAMES, StormState
@@ -40,6 +41,7 @@ class TyphoonExplorer(Shell):
         (StormMapsView, "Maps"),
         (StructureView, "Structure"),
         (IntensityView, "Intensity"),
+        (FrontView, "Front"),
         (AboutView, "About"),
     )
 
@@ -58,7 +60,7 @@ class TyphoonExplorer(Shell):
 
     def _load_run(self) -> None:
         run = self.session.run
-        self.state.load(variables=run.variables, n_times=len(run.times), n_members=run.n_members)
+        self.state.load(variables=run.variables, n_times=len(run.times), n_members=run.n_members, extent=run.extent)
         self.state.time = len(run.times) // 2
 
     def _make_sidebar(self) -> None:
@@ -89,8 +91,7 @@ class TyphoonExplorer(Shell):
         look = {"variant": "outlined", "size": "small", "margin": (3, 4)}
         writers = {"png": self._png, "csv": self._csv}
         self.downloads = {kind: self._download(kind, write, **look) for kind, write in writers.items()}
-        path = self.session.library.path
-        self.code = CodeDialog(lambda: code_of(self.state, path(self.session.run.id)), **look)
+        self.code = CodeDialog(self._code_text, **look)
         more = pmui.Row(link_button(**look), self.code.button, margin=0)
         return pmui.Column(pmui.Row(*self.downloads.values(), margin=0), more, self.code.dialog, margin=(0, 4))
 
@@ -110,6 +111,10 @@ class TyphoonExplorer(Shell):
         button.callback = contents
         return button
 
+    def _code_text(self) -> str:
+        run = self.session.run
+        return code_of(run, self.state, self.session.library.path(run.id))
+
     def _storm(self) -> Storm:
         run = self.session.run
         storm = self.session.library.compute((run.id, "storm"), lambda: follow(run)).result()
@@ -119,7 +124,7 @@ class TyphoonExplorer(Shell):
 
     def _png(self) -> BytesIO:
         buffer = BytesIO()
-        figure_of(self.session.run, self.state, self._storm()).savefig(buffer, format="png", dpi=150)
+        figure_of(self.session.run, self.state, self._storm).savefig(buffer, format="png", dpi=150)
         buffer.seek(0)
         return buffer
 

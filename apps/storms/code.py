@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -11,33 +12,47 @@ from matplotlib.figure import Figure
 from apps.parts.runs import Run
 from apps.storms.following import Storm
 from apps.storms.state import StormState
-from labkit.plots import storms
+from labkit.plots import fronts, storms
 from labkit.verify.cyclones.tables import long_table
 
 
-def call_of(state: StormState) -> tuple[str, dict]:
-    """Name and keyword arguments of the function in `labkit.plots.storms` that draws the tab, else the tracks."""
+def call_of(run: Run, state: StormState) -> tuple[str, dict]:
+    """Name and keyword arguments of the function in `labkit.plots` that draws the tab, else the tracks."""
     if state.tab == "structure":
         return "structure_figure", {"time": state.time, "profile": state.profile}
     if state.tab == "intensity":
         return "intensity_figure", {"time": state.time, "measure": state.measure}
+    if state.tab == "front":
+        start, end = ends_of(run, state)
+        return "front_figure", {"time": state.time, "member": state.member, "start": start, "end": end}
     return "track_figure", {"time": state.time, "within_km": state.within}
 
 
-def code_of(state: StormState, path: Path) -> str:
+def ends_of(run: Run, state: StormState) -> tuple[tuple[float, float], tuple[float, float]]:
+    """The ends of the section that were chosen, or a line through the middle from the north-west to the south-east."""
+    west, south, east, north = run.extent
+    x, y, dx, dy = (west + east) / 2, (south + north) / 2, 0.3 * (east - west), 0.3 * (north - south)
+    return state.start or (x - dx, y + dy), state.end or (x + dx, y - dy)
+
+
+def code_of(run: Run, state: StormState, path: Path) -> str:
     """A program that opens the run, follows its storm and draws what is on the screen."""
-    name, options = call_of(state)
+    name, options = call_of(run, state)
+    storm = name != "front_figure"
+    imports = [
+        f"from labkit.plots.{'storms' if storm else 'fronts'} import {name}",
+        "from labkit.store.trees import open_tree",
+    ]
     return "\n".join(
         [
-            f"from labkit.plots.storms import {name}",
-            "from labkit.store.trees import open_tree",
-            "from labkit.verify.cyclones import study",
+            *imports,
+            *(["from labkit.verify.cyclones import study"] if storm else []),
             "",
             f"tree = open_tree({str(path)!r})",
-            "storm = study(tree)",
+            *(["storm = study(tree)"] if storm else []),
             f"figure = {name}(",
             "    tree,",
-            "    storm,",
+            *(["    storm,"] if storm else []),
             *(f"    {key}={value!r}," for key, value in options.items()),
             ")",
             'figure.savefig("storm.png", dpi=150)',
@@ -46,10 +61,12 @@ def code_of(state: StormState, path: Path) -> str:
     )
 
 
-def figure_of(run: Run, state: StormState, storm: Storm) -> Figure:
-    """The same figure, drawn here."""
-    name, options = call_of(state)
-    return getattr(storms, name)(run.tree, xr.DataTree.from_dict(storm.groups), **options)
+def figure_of(run: Run, state: StormState, storm: Callable[[], Storm]) -> Figure:
+    """The same figure, drawn here; `storm` is asked where it is needed."""
+    name, options = call_of(run, state)
+    if name == "front_figure":
+        return fronts.front_figure(run.tree, **options)
+    return getattr(storms, name)(run.tree, xr.DataTree.from_dict(storm().groups), **options)
 
 
 def table_of(run: Run, storm: Storm) -> pd.DataFrame:

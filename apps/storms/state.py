@@ -5,7 +5,9 @@ from __future__ import annotations
 import param
 from param.parameterized import batch_call_watchers
 
-TABS = ("track", "maps", "structure", "intensity", "about")
+from apps.parts.place import Place
+
+TABS = ("track", "maps", "structure", "intensity", "front", "about")
 URL_NAMES = {
     "run": "run",
     "variable": "var",
@@ -15,6 +17,8 @@ URL_NAMES = {
     "measure": "of",
     "profile": "ring",
     "within": "km",
+    "start": "a",
+    "end": "b",
     "tab": "tab",
 }
 MEASURES = ("max_wind", "wave_wind", "mean_wind", "rmw", "min_pressure", "asymmetry1", "asymmetry2")
@@ -33,12 +37,15 @@ class StormState(param.Parameterized):
     measure = param.Selector(default="max_wind", objects=list(MEASURES), doc="Number whose course is shown.")
     profile = param.Selector(default="tangential", objects=list(PROFILES), doc="What is averaged around the centre.")
     within = param.Number(30.0, bounds=(5.0, FURTHEST_KM), doc="How near is a strike, in km.")
+    start = Place(default=None, length=2, allow_None=True, doc="One end of the section across a front, x, y in km.")
+    end = Place(default=None, length=2, allow_None=True, doc="The other end.")
     lines = param.Boolean(True, doc="Draw coast and graticule.")
     oracle = param.Boolean(False, doc="Draw the oracle's tracks too.")
     tab = param.Selector(default="track", objects=list(TABS))
 
-    def load(self, *, variables: list[str], n_times: int, n_members: int) -> None:
+    def load(self, *, variables: list[str], n_times: int, n_members: int, extent: tuple[float, ...]) -> None:
         """Fit the bounds to a run; a choice that it has too is kept, any other falls back to the first."""
+        self.param.start.extent = self.param.end.extent = None
         with batch_call_watchers(self):
             self.param.variable.objects = list(variables)
             self.param.time.bounds = (0, max(n_times - 1, self.time))
@@ -47,5 +54,8 @@ class StormState(param.Parameterized):
                 variable=self.variable if self.variable in variables else variables[0],
                 time=min(self.time, n_times - 1),
                 member=min(self.member, n_members - 1),
+                start=None,
+                end=None,
             )
             self.param.time.bounds, self.param.member.bounds = (0, n_times - 1), (0, n_members - 1)
+            self.param.start.extent = self.param.end.extent = tuple(extent)

@@ -1,0 +1,178 @@
+"""Front: where each member has it, how sharp it is, and sections along a line whose ends are dragged."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import panel as pn
+from bokeh.models import ColumnDataSource, LabelSet, MultiLine, PointDrawTool, Scatter
+from bokeh.plotting import figure
+
+from apps.parts.computed import Computed
+from apps.parts.labels import time_label
+from apps.parts.maps import MapGrid
+from apps.parts.place import clamp
+from apps.parts.runs import Run
+from apps.parts.scale import Look
+from apps.parts.sources import put
+from apps.parts.view import column, html, row, switch
+from apps.storms.code import ends_of
+from apps.storms.following import spread_text
+from labkit.plots.colours import SOURCE_COLOURS, SOURCE_LABELS, colour_limits, palette
+from labkit.plots.fronts import BAND, CURVES, ENSEMBLES, SOURCES, curve_label, front_of, longest, sections_of
+from labkit.variables import canonical, lookup
+
+HINT = "Drag the ends A and B of the line. On the map: the longest front of each member, input, regression, truth."
+
+
+class FrontView(Computed):
+    tab = "front"
+    uses = ("time", "member", "start", "end", "lines")
+    working = "Looking for the front in every member ..."
+
+    def build(self, run: Run) -> pn.viewable.Viewable:
+        self.grid = MapGrid(run, {"warmth": "Temperature at sea level"}, columns=1)
+        self.overlay = Section(self.grid.figures["warmth"], self._dragged)
+        self.curves = {name: Curves() for name in CURVES}
+        self.sharp = pn.pane.HTML(sizing_mode="stretch_width", margin=(4, 12))
+        west, south, east, north = run.extent
+        fit = f"calc((100vh - 300px) * {(east - west) / (north - south):.3f} + 62px)"
+        maps = column(self.grid.layout, styles={"min-width": "0", "flex": "1 1 0", "max-width": fit})
+        plots = column(*(curve.figure for curve in self.curves.values()), styles={"flex": "1 1 0", "min-width": "0"})
+        controls = row(html(HINT, faint=True), switch(self.state.param.lines, "Coast and graticule"), align="center")
+        self.body = row(column(row(maps, self.grid.bar), self.sharp), plots)
+        return column(controls, self.body)
+
+    def ask(self, run: Run):
+        return (run.id, "front", self.state.time), partial(_front, run, self.state.time)
+
+    def show_result(self, run: Run) -> None:
+        state, front = self.state, self.result
+        if isinstance(front, str):
+            return
+        warmth = front.temperature["prediction" if "prediction" in front.temperature else "truth"]
+        warmth = warmth[state.member] if warmth.ndim == 3 else warmth
+        known = lookup("t2m")
+        look = Look(colour_limits(known, [warmth]), palette(known.cmap), known.units)
+        self.grid.update({"warmth": ((run.id, state.time, state.member), warmth)}, look)
+        self.grid.set_lines(state.lines)
+        self.grid.set_place((np.nan, np.nan), None)
+        start, end = ends_of(run, state)
+        self.overlay.show(longest(front), start, end)
+        cuts = sections_of(run.tree, time=state.time, start=start, end=end)
+        for name, curve in self.curves.items():
+            curve.figure.visible = any(name in cut for cut in cuts.values())
+            if curve.figure.visible:
+                curve.show(cuts, name, state.member)
+        self.sharp.object = _sharpness_html(front)
+
+    def say(self, run: Run) -> str:
+        if isinstance(self.result, str):
+            return self.result
+        said, when = [], time_label(run.times[self.state.time])
+        for source in ("interpolation", "regression", "truth"):
+            if source in self.result.sharpness:
+                said.append(f"{SOURCE_LABELS[source].lower()} {self.result.sharpness[source][0]:.0f}")
+        for source, label in (("prediction", "members"), ("oracle", "oracle")):
+            if source in self.result.sharpness:
+                said.append(f"{label} {spread_text(self.result.sharpness[source], '')}")
+        return f"{when}, steepest temperature gradient [K in 100 km]: {'; '.join(said)}."
+
+    def _dragged(self, xs, ys) -> None:
+        west, south, east, north = self.session.run.extent
+        (x0, y0), (x1, y1) = ((clamp(x, west, east), clamp(y, south, north)) for x, y in zip(xs, ys, strict=True))
+        if (x0, y0) != (x1, y1):
+            self.state.param.update(start=(x0, y0), end=(x1, y1))
+
+
+class Section:
+    """Fronts on a map, and a line whose two ends can be dragged."""
+
+    def __init__(self, plot: figure, on_drag) -> None:
+        self.lines = {s: ColumnDataSource({"xs": [], "ys": []}) for s in (*ENSEMBLES, *SOURCES)}
+        self.ends = ColumnDataSource({"x": [0.0, 0.0], "y": [0.0, 0.0], "letter": ["A", "B"]})
+        for source, data in self.lines.items():
+            width, alpha = (0.9, 0.65) if source in ENSEMBLES else (2.6, 1.0)
+            look = {"line_color": SOURCE_COLOURS[source], "line_width": width, "line_alpha": alpha}
+            plot.add_glyph(data, MultiLine(xs="xs", ys="ys", **look))
+        plot.line("x", "y", source=self.ends, color="white", line_width=5, alpha=0.7)
+        plot.line("x", "y", source=self.ends, color="black", line_width=2)
+        look = {"size": 15, "fill_color": "white", "line_color": "black", "line_width": 2}
+        handles = plot.add_glyph(self.ends, Scatter(x="x", y="y", **look))
+        letters = {"text_font_size": "12px", "text_align": "center", "text_baseline": "middle", "text_color": "black"}
+        plot.add_layout(LabelSet(x="x", y="y", text="letter", source=self.ends, **letters))
+        tool = PointDrawTool(renderers=[handles], add=False)
+        plot.add_tools(tool)
+        plot.toolbar.active_tap = plot.toolbar.active_drag = tool
+        self._on_drag, self._showing = on_drag, False
+        self.ends.on_change("data", self._moved)
+
+    def show(self, fronts: dict, start: tuple[float, float], end: tuple[float, float]) -> None:
+        """fronts: lines (point, 2) by source."""
+        for source, data in self.lines.items():
+            ways = fronts.get(source, [])
+            put(data, {"xs": [way[:, 0].round(2) for way in ways], "ys": [way[:, 1].round(2) for way in ways]})
+        self._showing = True
+        put(self.ends, {"x": [start[0], end[0]], "y": [start[1], end[1]], "letter": ["A", "B"]})
+        self._showing = False
+
+    def _moved(self, name, old, new) -> None:
+        if not self._showing and len(new["x"]) == 2:
+            self._on_drag(new["x"], new["y"])
+
+
+class Curves:
+    """One quantity along the section: lines of the single sources, bands and medians of the ensembles."""
+
+    def __init__(self) -> None:
+        look = {"tools": "", "toolbar_location": None, "sizing_mode": "stretch_width", "height": 165}
+        self.figure = plot = figure(min_border_left=64, **look)
+        self.bands = {s: ColumnDataSource({"x": [], "low": [], "high": []}) for s in ("oracle", "prediction")}
+        self.lines = {s: ColumnDataSource({"x": [], "y": []}) for s in (*SOURCES, "member")}
+        for source, data in self.bands.items():
+            plot.varea("x", "low", "high", source=data, color=SOURCE_COLOURS[source], alpha=0.25)
+        for source, data in self.lines.items():
+            colour = SOURCE_COLOURS.get(source, "#7d7d7d")
+            dash = "dotted" if source == "member" else "solid"
+            plot.line("x", "y", source=data, color=colour, line_width=2.4 if source == "truth" else 1.5, line_dash=dash)
+        plot.xaxis.axis_label, plot.title.text_font_size = "km from A", "12px"
+        plot.xaxis.axis_label_text_font_size = "11px"
+
+    def show(self, cuts: dict, name: str, member: int) -> None:
+        """cuts: what `sections_of` gives."""
+        label = curve_label(cuts, name)
+        self.figure.title.text = label[:1].upper() + label[1:]
+        for source, data in self.lines.items():
+            own = cuts.get("prediction" if source == "member" else source)
+            if own is None or name not in own or (source == "member" and "ensemble" not in own[name].dims):
+                put(data, {"x": [], "y": []})
+                continue
+            values = own[name]
+            if "ensemble" in values.dims:
+                values = values.isel(ensemble=member) if source == "member" else values.median("ensemble")
+            put(data, {"x": own.distance.values, "y": values.values})
+        for source, data in self.bands.items():
+            if source in cuts and name in cuts[source] and "ensemble" in cuts[source][name].dims:
+                values = cuts[source][name]
+                low, high = np.percentile(values, BAND, axis=values.get_axis_num("ensemble"))
+                put(data, {"x": cuts[source].distance.values, "low": low, "high": high})
+            else:
+                put(data, {"x": [], "low": [], "high": []})
+
+
+def _front(run: Run, time: int):
+    """The front at a time; why there is none to look for, where the run has no temperature."""
+    if "t2m" not in {canonical(variable) for variable in run.variables}:
+        return "This run has no 2 m temperature, in which a front would be seen."
+    return front_of(run.tree, time=time)
+
+
+def _sharpness_html(front) -> str:
+    parts = []
+    for source, values in front.sharpness.items():
+        dot = f"<span style='color:{SOURCE_COLOURS[source]}'>&#9679;</span>"
+        number = f"{values[0]:.0f}" if len(values) == 1 else spread_text(values, "")
+        parts.append(f"<span>{dot} {SOURCE_LABELS[source]} {number}</span>")
+    style = "display:flex;flex-wrap:wrap;gap:2px 18px;font-size:13px"
+    return f"<div style='{style}'><span>K in 100 km:</span>{''.join(parts)}</div>"

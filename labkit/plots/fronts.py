@@ -1,0 +1,160 @@
+"""A front in every source of an output tree: its lines on a map, how sharp it is, and sections across it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from labkit.errors import DataError
+from labkit.plots.colours import SOURCE_COLOURS, SOURCE_LABELS, colour_limits
+from labkit.plots.figures import draw_map, time_text
+from labkit.variables import canonical, lookup
+from labkit.verify.fronts import at_sea_level, line, lines, section, sharpness
+
+SOURCES = ("interpolation", "regression", "prediction", "truth", "oracle")
+ENSEMBLES = ("prediction", "oracle")
+SMOOTH_KM = 16.0  # below it the idealised atmosphere's eddies make lines of their own
+CURVES = ("temperature", "along", "across", "echo")
+LABELS = {
+    "temperature": "temperature at sea level [K]",
+    "along": "wind towards B [m/s]",
+    "across": "wind to the left of A-B [m/s]",
+}
+BAND = (5, 95)
+
+
+@dataclass(frozen=True)
+class Front:
+    """At one time, by source: `lines` of the front, one list of (point, 2) arrays for each field (one, or a member's
+    each); `sharpness` in K / 100 km, (1,) or (member,); `temperature` at sea level (y, x), or (member, y, x)."""
+
+    lines: dict[str, list[list[np.ndarray]]]
+    sharpness: dict[str, np.ndarray]
+    temperature: dict[str, np.ndarray]
+
+
+def front_of(tree: xr.DataTree, *, time: int = 0, smooth_km: float = SMOOTH_KM) -> Front:
+    """The front of all sources at one time. DataError where the tree has no 2 m temperature."""
+    found = Front({}, {}, {})
+    for source in SOURCES:
+        fields = section_fields(tree, source, time)
+        if fields is None:
+            continue
+        warmth = fields.temperature.load()
+        many = "ensemble" in warmth.dims
+        found.lines[source] = lines(warmth, smooth_km=smooth_km) if many else [line(warmth, smooth_km=smooth_km)]
+        found.sharpness[source] = np.atleast_1d(sharpness(warmth, smooth_km=smooth_km).values)
+        found.temperature[source] = warmth.values
+    if not found.lines:
+        raise DataError("front of the tree", found="no t2m", expected="2 m temperature", todo="open a tree that has it")
+    return found
+
+
+def longest(front: Front) -> dict[str, list[np.ndarray]]:
+    """The longest line of each field, by source: coasts and valleys make shorter ones of their own."""
+    return {source: [ways[0] for ways in each if ways] for source, each in front.lines.items()}
+
+
+def sections_of(
+    tree: xr.DataTree, *, time: int, start: tuple[float, float], end: tuple[float, float]
+) -> dict[str, xr.Dataset]:
+    """By source: `temperature`, and where the tree has them `along`, `across` of the wind and `echo` (reflectivity or
+    rain), along the line from `start` to `end` (x, y in km): (distance,) or (ensemble, distance)."""
+    found = {}
+    for source in SOURCES:
+        fields = section_fields(tree, source, time)
+        if fields is not None:
+            found[source] = section(fields.load(), start, end)
+    return found
+
+
+def section_fields(tree: xr.DataTree, source: str, time: int) -> xr.Dataset | None:
+    """`temperature` (at sea level, where the orography is known), `u10`, `v10`, `echo` of a source at one time."""
+    if source not in tree.children:
+        return None
+    names = {canonical(str(name)): str(name) for name in tree[source].data_vars}
+    if "t2m" not in names:
+        return None
+    group = tree[source].to_dataset(inherit=False)
+    warmth = group[names["t2m"]].isel(time=time)
+    height = _orography(tree)
+    made = {"temperature": warmth if height is None else at_sea_level(warmth, height)}
+    made |= {name: group[names[name]].isel(time=time) for name in ("u10", "v10") if name in names}
+    echo = next((name for name in ("reflectivity", "tp") if name in names), None)
+    if echo:
+        made["echo"] = group[names[echo]].isel(time=time).assign_attrs(label=lookup(echo).label)
+    axes = {axis: tree[axis].values for axis in ("y", "x")}
+    return xr.Dataset({name: field.reset_coords(drop=True) for name, field in made.items()}).assign_coords(axes)
+
+
+def front_figure(
+    tree: xr.DataTree,
+    *,
+    time: int = 0,
+    member: int = 0,
+    start: tuple[float, float],
+    end: tuple[float, float],
+    smooth_km: float = SMOOTH_KM,
+) -> Figure:
+    """One member's temperature at sea level with the fronts of all sources, and sections from `start` (A) to `end` (B)
+    in x, y (km): lines of the single sources, bands of 90 % of the members and of the oracle's."""
+    front = front_of(tree, time=time, smooth_km=smooth_km)
+    cuts = sections_of(tree, time=time, start=start, end=end)
+    shown = [name for name in CURVES if any(name in cut for cut in cuts.values())]
+    figure = Figure(figsize=(11, 6.4), layout="constrained")
+    left, right = figure.subfigures(1, 2, width_ratios=(1.1, 1))
+    warmth = front.temperature["prediction" if "prediction" in front.temperature else "truth"]
+    warmth = warmth[member] if warmth.ndim == 3 else warmth
+    axis = left.subplots()
+    image = draw_map(axis, tree, warmth, colour_limits(lookup("t2m"), [warmth]), lookup("t2m").cmap)
+    left.colorbar(image, ax=axis, label=LABELS["temperature"], shrink=0.8)
+    for source, ways in longest(front).items():
+        for way in ways:
+            width, alpha = (0.8, 0.6) if source in ENSEMBLES else (2.2, 1)
+            axis.plot(*way.T, color=SOURCE_COLOURS[source], lw=width, alpha=alpha)
+    axis.plot(*zip(start, end, strict=True), color="black", lw=1.5, marker="o")
+    for letter, place in zip("AB", (start, end), strict=True):
+        axis.annotate(letter, place, textcoords="offset points", xytext=(5, 5), fontweight="bold")
+    axis.set_title(time_text(tree, time), loc="left", fontsize=10)
+    for axis, name in zip(np.atleast_1d(right.subplots(len(shown), 1, sharex=True)), shown, strict=True):
+        _curves(axis, cuts, name)
+    axis.set_xlabel("km from A")
+    axis.legend(frameon=False, fontsize=7, ncols=2)
+    return figure
+
+
+def curve_label(cuts: Mapping[str, xr.Dataset], name: str) -> str:
+    """What a curve shows, with its unit."""
+    if name in LABELS:
+        return LABELS[name]
+    return next((str(cut[name].attrs.get("label", name)) for cut in cuts.values() if name in cut), name)
+
+
+def _curves(axis: Axes, cuts: Mapping[str, xr.Dataset], name: str) -> None:
+    for source, cut in cuts.items():
+        if name not in cut:
+            continue
+        values, colour, label = cut[name], SOURCE_COLOURS[source], SOURCE_LABELS[source]
+        if "ensemble" in values.dims:
+            low, high = np.percentile(values, BAND, axis=values.get_axis_num("ensemble"))
+            axis.fill_between(cut.distance, low, high, color=colour, alpha=0.22, lw=0)
+            values, label = values.median("ensemble"), f"{label}, median and 90 %"
+        axis.plot(cut.distance, values, color=colour, lw=2 if source == "truth" else 1.4, label=label)
+    axis.set_ylabel(curve_label(cuts, name), fontsize=8)
+    axis.tick_params(labelsize=8)
+
+
+def _orography(tree: xr.DataTree) -> xr.DataArray | None:
+    if "input" not in tree.children:
+        return None
+    names = {canonical(str(name)): str(name) for name in tree["input"].data_vars}
+    if "orography" not in names:
+        return None
+    field = tree["input"][names["orography"]]
+    field = field.isel(time=0) if "time" in field.dims else field
+    return field.reset_coords(drop=True) if set(field.dims) == {"y", "x"} else None
