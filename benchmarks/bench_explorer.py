@@ -26,7 +26,7 @@ from chromium import find_or_install  # noqa: E402
 
 TABS = {
     "ensemble_explorer": ("Maps", "Members", "Probability", "Point & time"),
-    "typhoon_explorer": ("Track", "Maps", "Structure", "Intensity"),
+    "typhoon_explorer": ("Track", "Maps", "Structure", "Intensity", "Front"),
 }
 LIFETIME_MS = 500
 # Resolves with the milliseconds from the next key press until the time's label has changed and two frames were drawn.

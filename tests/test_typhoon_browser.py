@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import weakref
 from pathlib import Path
 
+import numpy as np
 import panel as pn
 import pytest
 import storm_parts as parts
@@ -24,6 +26,7 @@ TABS = {
     "Maps": ("radius of maximum wind: coarse input 52 km", 6),
     "Structure": ("tangential wind averaged around the centre", 5),
     "Intensity": ("Highest 10 m wind [m/s]", 2),
+    "Front": ("steepest temperature gradient", 1),
     "About": ("64 x 64 cells of 4 x 4 km", 0),
     "Track": ("3 of 3 members have the storm", 1),
 }
@@ -69,7 +72,13 @@ def test_it_opens_on_tracks_and_every_tab_shows_its_pictures(page, address):
 
 def test_a_slider_step_changes_pictures_words_and_address(page, address):
     maps = ".bk-GridPlot .bk-Figure"
-    for tab, what in (("track", maps), ("maps", maps), ("structure", ".bk-Figure"), ("intensity", ".bk-Figure")):
+    for tab, what in (
+        ("track", maps),
+        ("maps", maps),
+        ("front", maps),
+        ("structure", ".bk-Figure"),
+        ("intensity", ".bk-Figure"),
+    ):
         figure = page.locator(what).first
         visit(page, f"{address}?t=0&tab={tab}&frame=earth")
         headline(page, "12 Sep 2021 00:00 UTC")
@@ -117,7 +126,15 @@ def test_an_address_brings_the_same_view_to_someone_else(page, address):
 
 @pytest.mark.parametrize(
     "asked",
-    ["m=9999", "var=%3Cimg%20src%3Dx%20onerror%3Dalert(1)%3E", "run=..%2F..%2Fetc", "km=1e9", "km=NaN", "ring=dust"],
+    [
+        "m=9999",
+        "a=%5B1e9,0%5D",
+        "var=%3Cimg%20src%3Dx%20onerror%3Dalert(1)%3E",
+        "run=..%2F..%2Fetc",
+        "km=1e9",
+        "km=NaN",
+        "ring=dust",
+    ],
 )
 def test_nonsense_in_an_address_is_refused_and_said(page, address, asked):
     visit(page, f"{address}?{asked}&t=1")
@@ -163,6 +180,31 @@ def test_what_is_seen_can_be_taken_along(page, address, tmp_path):
         path = tmp_path / download.value.suggested_filename
         download.value.save_as(path)
         assert path.read_bytes().startswith(magic) and path.stem == "storm-structure"
+
+
+AT = """([x, y]) => {
+  for (const view of Bokeh.index.query((view) => view.model.type == "Figure")) {
+    if (!view.model.title.text.startsWith("Temperature at sea level")) continue;
+    const {left, top} = view.el.getBoundingClientRect(), {x_scale, y_scale} = view.frame;
+    return [left + x_scale.compute(x), top + y_scale.compute(y)];
+  }
+}"""
+
+
+def test_the_section_across_a_front_is_dragged_and_kept_in_the_address(page, address):
+    visit(page, address + "?tab=front&a=%5B-60,40%5D&b=%5B60,-40%5D")
+    headline(page, "steepest temperature gradient")
+    page.wait_for_timeout(1000)
+    curve = page.locator(".bk-Figure:visible").last
+    before = curve.screenshot()
+    start, end = page.evaluate(AT, [-60, 40]), page.evaluate(AT, [-20, 80])
+    page.mouse.move(*start)
+    page.mouse.down()
+    page.mouse.move(*end, steps=6)
+    page.mouse.up()
+    until(page, lambda: np.allclose(json.loads(query(page).get("a", "[0,0]")), [-20, 80], atol=3))
+    assert json.loads(query(page)["b"]) == [60, -40]
+    until(page, lambda: curve.screenshot() != before)
 
 
 def test_what_cannot_be_taken_along_is_said(page, address):
@@ -221,7 +263,7 @@ def test_files_cannot_script_the_page(page, serve, tmp_path):
         tree[group]["t2m"].attrs.update(units=HOSTILE, long_name=HOSTILE)
     library = parts.library(tmp_path, {"<img src=x onerror=alert(1)>": tree})
     visit(page, serve(lambda: session(library)) + "?var=dust&ring=t2m")
-    for name in ("Maps", "Structure", "Intensity", "About", "Track"):
+    for name in ("Maps", "Structure", "Intensity", "Front", "About", "Track"):
         page.get_by_role("tab", name=name, exact=True).click()
         page.wait_for_timeout(1200)
     page.get_by_role("button", name="Show code").click()
