@@ -128,3 +128,13 @@ def test_no_centre_no_numbers_and_dask_changes_nothing():
     xr.testing.assert_allclose(lazy.compute(), eager)
     radius = np.arange(0, 100, 20.0)
     xr.testing.assert_allclose(profiles(data.chunk(time=1), centres, radius).compute(), profiles(data, centres, radius))
+
+
+def test_a_radius_that_may_lie_beyond_the_edge_is_not_told():
+    """With the centre 26 km from a corner, larger rings are known to a quarter: a maximum at 15 km is seen, one at 120
+    km is not, nor is what the last known ring happens to say."""
+    for rmw, seen in ((15.0, True), (120.0, False)):
+        data = fields(Vortex(x=164.0, y=164.0, vmax=40, rmw=rmw), shape=(96, 96), dx=4.0)
+        centre = xr.Dataset({"row": 47.5 + 164 / 4, "col": 47.5 + 164 / 4, "size": 40.0})
+        found = intensity(data, centre)
+        assert np.isfinite(found.rmw) == seen and np.isfinite(found.mean_wind) == seen

@@ -37,7 +37,7 @@ def intensity(fields: xr.Dataset, centres: xr.Dataset) -> xr.Dataset:
 
     The highest wind is looked for within three filter radii. A radius of 34 kt is where, going outwards from the
     strongest wind of a direction, it falls below 34 kt for the first time. NaN where there is no centre, or too little
-    of the rings lies on the grid.
+    of the rings lies on the grid; `rmw` and `mean_wind` also where the outermost known ring has the highest mean.
     """
     names = [*WIND, *([PRESSURE] if PRESSURE in fields else [])]
     return _applied(_intensities, fields, centres, names, [], [*MEASURES, *RADII], {
@@ -116,11 +116,12 @@ def _intensities(fields: dict, ground: Ground, row: float, col: float, radius_km
     if p is not None:
         found["min_pressure"] = pressure_centre(p, spacing, row, col, radius_km)[2]
     if np.isfinite(mean).any():
-        found["rmw"], k = _crest(rings.radius, mean)
-        found["mean_wind"] = float(np.nanmax(mean))
+        rmw, k = _crest(rings.radius, mean)
         speed = np.hypot(u, v)
         found |= _waves(rings, tangential[within], radial[within], speed[k], bearing)
-        found |= _wind_radii(rings, speed, found["rmw"], bearing)
+        found |= _wind_radii(rings, speed, rmw, bearing)
+        if np.isfinite(mean[np.nanargmax(mean) + 1 :][:1]).all():  # else it may go on to rise where nothing is known
+            found["rmw"], found["mean_wind"] = rmw, float(np.nanmax(mean))
     return np.array(list(found.values()))
 
 
