@@ -60,7 +60,7 @@ def test_fronts_are_found_at_sea_level_in_each_member_and_are_as_steep_as_they_w
         inner = np.abs(way[:, 1]) < 100
         np.testing.assert_allclose(way[inner, 0], 20 + 8 * k, atol=1.5)
     assert found.sharpness["truth"].item() == pytest.approx(100 * 4 / 20, rel=0.1)
-    np.testing.assert_allclose(found.temperature["truth"][:, 0], 276, atol=0.01)
+    np.testing.assert_allclose(found.fields["truth"].temperature[:, 0], 276, atol=0.01)
 
 
 def test_sections_have_the_wind_along_and_across_and_run_from_a_to_b():

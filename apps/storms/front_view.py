@@ -20,7 +20,7 @@ from apps.parts.view import column, html, row, switch
 from apps.storms.code import ends_of
 from apps.storms.following import spread_text
 from labkit.plots.colours import SOURCE_COLOURS, SOURCE_LABELS, colour_limits, palette
-from labkit.plots.fronts import BAND, CURVES, ENSEMBLES, SOURCES, curve_label, front_of, longest, sections_of
+from labkit.plots.fronts import BAND, CURVES, ENSEMBLES, SOURCES, curve_label, cut, front_of, longest, warmth_of
 from labkit.variables import canonical, lookup
 
 HINT = "Drag the ends A and B of the line. On the map: the longest front of each member, input, regression, truth."
@@ -51,8 +51,7 @@ class FrontView(Computed):
         state, front = self.state, self.result
         if isinstance(front, str):
             return
-        warmth = front.temperature["prediction" if "prediction" in front.temperature else "truth"]
-        warmth = warmth[state.member] if warmth.ndim == 3 else warmth
+        warmth = warmth_of(front, state.member)
         known = lookup("t2m")
         look = Look(colour_limits(known, [warmth]), palette(known.cmap), known.units)
         self.grid.update({"warmth": ((run.id, state.time, state.member), warmth)}, look)
@@ -60,9 +59,9 @@ class FrontView(Computed):
         self.grid.set_place((np.nan, np.nan), None)
         start, end = ends_of(run, state)
         self.overlay.show(longest(front), start, end)
-        cuts = sections_of(run.tree, time=state.time, start=start, end=end)
+        cuts = cut(front.fields, start, end)
         for name, curve in self.curves.items():
-            curve.figure.visible = any(name in cut for cut in cuts.values())
+            curve.figure.visible = any(name in one for one in cuts.values())
             if curve.figure.visible:
                 curve.show(cuts, name, state.member)
         self.sharp.object = _sharpness_html(front)

@@ -31,11 +31,11 @@ BAND = (5, 95)
 @dataclass(frozen=True)
 class Front:
     """At one time, by source: `lines` of the front, one list of (point, 2) arrays for each field (one, or a member's
-    each); `sharpness` in K / 100 km, (1,) or (member,); `temperature` at sea level (y, x), or (member, y, x)."""
+    each); `sharpness` in K / 100 km, (1,) or (member,); `fields` in memory, as `section_fields` gives them."""
 
     lines: dict[str, list[list[np.ndarray]]]
     sharpness: dict[str, np.ndarray]
-    temperature: dict[str, np.ndarray]
+    fields: dict[str, xr.Dataset]
 
 
 def front_of(tree: xr.DataTree, *, time: int = 0, smooth_km: float = SMOOTH_KM) -> Front:
@@ -45,14 +45,20 @@ def front_of(tree: xr.DataTree, *, time: int = 0, smooth_km: float = SMOOTH_KM) 
         fields = section_fields(tree, source, time)
         if fields is None:
             continue
-        warmth = fields.temperature.load()
+        warmth = fields.load().temperature
         many = "ensemble" in warmth.dims
         found.lines[source] = lines(warmth, smooth_km=smooth_km) if many else [line(warmth, smooth_km=smooth_km)]
         found.sharpness[source] = np.atleast_1d(sharpness(warmth, smooth_km=smooth_km).values)
-        found.temperature[source] = warmth.values
+        found.fields[source] = fields
     if not found.lines:
         raise DataError("front of the tree", found="no t2m", expected="2 m temperature", todo="open a tree that has it")
     return found
+
+
+def warmth_of(front: Front, member: int) -> np.ndarray:
+    """Temperature at sea level (y, x) of a member, or of the truth where there is none."""
+    warmth = front.fields["prediction" if "prediction" in front.fields else "truth"].temperature
+    return (warmth.isel(ensemble=member) if "ensemble" in warmth.dims else warmth).values
 
 
 def longest(front: Front) -> dict[str, list[np.ndarray]]:
@@ -65,12 +71,15 @@ def sections_of(
 ) -> dict[str, xr.Dataset]:
     """By source: `temperature`, and where the tree has them `along`, `across` of the wind and `echo` (reflectivity or
     rain), along the line from `start` to `end` (x, y in km): (distance,) or (ensemble, distance)."""
-    found = {}
-    for source in SOURCES:
-        fields = section_fields(tree, source, time)
-        if fields is not None:
-            found[source] = section(fields.load(), start, end)
-    return found
+    fields = {source: section_fields(tree, source, time) for source in SOURCES}
+    return cut({source: one.load() for source, one in fields.items() if one is not None}, start, end)
+
+
+def cut(
+    fields: Mapping[str, xr.Dataset], start: tuple[float, float], end: tuple[float, float]
+) -> dict[str, xr.Dataset]:
+    """The same of fields in memory, such as those of a `Front`."""
+    return {source: section(one, start, end) for source, one in fields.items()}
 
 
 def section_fields(tree: xr.DataTree, source: str, time: int) -> xr.Dataset | None:
@@ -104,12 +113,11 @@ def front_figure(
     """One member's temperature at sea level with the fronts of all sources, and sections from `start` (A) to `end` (B)
     in x, y (km): lines of the single sources, bands of 90 % of the members and of the oracle's."""
     front = front_of(tree, time=time, smooth_km=smooth_km)
-    cuts = sections_of(tree, time=time, start=start, end=end)
+    cuts = cut(front.fields, start, end)
     shown = [name for name in CURVES if any(name in cut for cut in cuts.values())]
     figure = Figure(figsize=(11, 6.4), layout="constrained")
     left, right = figure.subfigures(1, 2, width_ratios=(1.1, 1))
-    warmth = front.temperature["prediction" if "prediction" in front.temperature else "truth"]
-    warmth = warmth[member] if warmth.ndim == 3 else warmth
+    warmth = warmth_of(front, member)
     axis = left.subplots()
     image = draw_map(axis, tree, warmth, colour_limits(lookup("t2m"), [warmth]), lookup("t2m").cmap)
     left.colorbar(image, ax=axis, label=LABELS["temperature"], shrink=0.8)
