@@ -22,8 +22,8 @@ import xarray as xr
 from labkit.data import track_files
 from labkit.errors import DataError
 from labkit.sphere import distance_km, wrapped
+from labkit.winds import averaging_factor
 
-TO_TEN_MINUTES = {1: 0.93, 10: 1.0}  # at sea; Harper, Kepert & Ginger (2010), WMO/TD-No. 1555
 # What an agency is asked for by, its name, and the minutes over which it averages.
 AGENCIES = {"usa": ("JTWC/NHC", 1), "jtwc": ("JTWC", 1), "nhc": ("NHC", 1), "tokyo": ("RSMC Tokyo", 10)}
 _NHC_BASINS = {"AL", "EP", "CP", "SL"}
@@ -85,12 +85,9 @@ class BestTracks:
     def averaged_over(self, minutes: int) -> "BestTracks":
         """The same storms with their winds as means over 1 or 10 minutes, by the factor 0.93 for winds at sea that
         Harper et al. (2010) recommend. Radii of wind speeds are dropped when winds change: they have no such factor."""
-        if minutes not in TO_TEN_MINUTES or self.averaging_min not in TO_TEN_MINUTES:
-            found = f"from {self.averaging_min} to {minutes} minutes"
-            raise DataError("averaging of wind", found=found, expected="1 or 10 minutes", todo="keep the table's own")
+        factor = averaging_factor(self.averaging_min, minutes)
         if minutes == self.averaging_min:
             return self
-        factor = TO_TEN_MINUTES[self.averaging_min] / TO_TEN_MINUTES[minutes]
         table = self.table.assign(wind=self.table.wind * factor)
         return replace(self, table=table.drop(columns=_radii(table)), averaging_min=minutes)
 

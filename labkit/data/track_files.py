@@ -15,7 +15,8 @@ from io import BytesIO
 import numpy as np
 import pandas as pd
 
-KNOT = 1852 / 3600  # m/s
+from labkit.winds import KNOT
+
 NAUTICAL_MILE = 1.852  # km
 HECTOPASCAL = 100.0
 QUADRANTS = ("ne", "se", "sw", "nw")

@@ -12,8 +12,8 @@ from labkit.verify.cyclones.centres import pressure_centre
 from labkit.verify.cyclones.finding import PRESSURE, WIND, _whole, moving, over_times
 from labkit.verify.cyclones.ground import SPACE, Ground
 from labkit.verify.cyclones.polar import Rings, around, waves
+from labkit.winds import KNOT
 
-KNOT = 1852 / 3600  # m/s
 QUADRANTS = ("ne", "se", "sw", "nw")
 THRESHOLDS_KT = (34, 50, 64)
 FAR_KM = 600.0
