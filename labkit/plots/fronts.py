@@ -26,6 +26,9 @@ LABELS = {
     "across": "wind to the left of A-B [m/s]",
 }
 BAND = (5, 95)
+SPACE = ("y", "x")
+BENDS = 2.0  # so many times more at coarse centres than between them, where rounding leaves a little
+ENOUGH = 32  # times whose mean shows the bends through the rounding
 
 
 @dataclass(frozen=True)
@@ -89,16 +92,30 @@ def section_fields(tree: xr.DataTree, source: str, time: int) -> xr.Dataset | No
     names = {canonical(str(name)): str(name) for name in tree[source].data_vars}
     if "t2m" not in names:
         return None
-    group = tree[source].to_dataset(inherit=False)
+    group, axes = tree[source].to_dataset(inherit=False), {axis: tree[axis].values for axis in SPACE}
     warmth = group[names["t2m"]].isel(time=time)
     height = _orography(tree)
+    if height is not None and source == "interpolation":
+        some = group[names["t2m"]].isel(time=slice(0, ENOUGH)).mean("time")
+        height = coarse_ground(height.assign_coords(axes), some)
     made = {"temperature": warmth if height is None else at_sea_level(warmth, height)}
     made |= {name: group[names[name]].isel(time=time) for name in ("u10", "v10") if name in names}
     echo = next((name for name in ("reflectivity", "tp") if name in names), None)
     if echo:
         made["echo"] = group[names[echo]].isel(time=time).assign_attrs(label=lookup(echo).label)
-    axes = {axis: tree[axis].values for axis in ("y", "x")}
     return xr.Dataset({name: field.reset_coords(drop=True) for name, field in made.items()}).assign_coords(axes)
+
+
+def coarse_ground(height: xr.DataArray, interpolated: xr.DataArray) -> xr.DataArray:
+    """The ground (y, x) of the coarse cells between whose centres a field (y, x) was interpolated, interpolated alike:
+    its mountains are theirs, and finer ones would be false fronts in it. `height` as it is where no cells show."""
+    cells = {axis: _coarse_cell(interpolated, axis) for axis in SPACE}
+    if None in cells.values():
+        return height
+    coarse = height.coarsen(cells).mean()
+    for axis in SPACE:
+        coarse = coarse.interp({axis: height[axis]}, kwargs={"fill_value": "extrapolate"})
+    return coarse
 
 
 def front_figure(
@@ -155,6 +172,18 @@ def _curves(axis: Axes, cuts: Mapping[str, xr.Dataset], name: str) -> None:
         axis.plot(cut.distance, values, color=colour, lw=2 if source == "truth" else 1.4, label=label)
     axis.set_ylabel(curve_label(cuts, name), fontsize=8)
     axis.tick_params(labelsize=8)
+
+
+def _coarse_cell(field: xr.DataArray, axis: str) -> int | None:
+    """Fine cells in a coarse one along an axis, as the field (y, x) tells: what is interpolated linearly between coarse
+    centres bends there only. None where it bends everywhere."""
+    bends = np.square(field.diff(axis).diff(axis)).mean([other for other in SPACE if other != axis]).values
+    count, contrast = field.sizes[axis], {}
+    for size in (n for n in range(3, count // 2 + 1) if count % n == 0):
+        at_centre = np.isin((np.arange(len(bends)) + 1) % size, [(size - 1) // 2, size // 2])
+        contrast[size] = bends[at_centre].mean() / max(bends[~at_centre].mean(), 1e-12)
+    best = max(contrast, key=contrast.get, default=None)
+    return best if best and contrast[best] > BENDS else None
 
 
 def _orography(tree: xr.DataTree) -> xr.DataArray | None:
