@@ -19,6 +19,7 @@ from labkit.plots.colours import (
     colour_limits,
     colour_map,
     difference_limits,
+    plain,
     symmetric,
 )
 from labkit.plots.geography import coast_lines, graticule
@@ -42,13 +43,13 @@ def maps_figure(
     variable's unit; by default fitted to what is shown.
     """
     known = selection.variable_of(tree, variable)
-    fields = {source: _at(tree, source, variable, time, member) for source in selection.available(tree, variable)}
+    fields = {source: field_at(tree, source, variable, time, member) for source in selection.available(tree, variable)}
     if show == "difference":
         fields = {source: values - fields["truth"] for source, values in fields.items() if source != "truth"}
         limits, name = limits or difference_limits(np.stack(list(fields.values()))), DIFFERENCES
     else:
         limits, name = limits or colour_limits(known, list(fields.values())), known.cmap
-    titles = {source: _title(tree, source, member) for source in fields}
+    titles = {source: source_title(tree, source, member) for source in fields}
     label = f"{known.long_name}, minus truth [{known.units}]" if show == "difference" else known.label
     return map_panels(tree, {titles[s]: f for s, f in fields.items()}, limits, name, label, time_text(tree, time))
 
@@ -59,9 +60,9 @@ def stamps_figure(
     """The truth and every member of a source ("prediction" or "oracle") as postage stamps on one colour scale."""
     known = selection.variable_of(tree, variable)
     members = selection.field(tree, source, variable).isel(time=time).values
-    truth = _at(tree, "truth", variable, time, 0)
+    truth = field_at(tree, "truth", variable, time, 0)
     limits = limits or colour_limits(known, [truth, members])
-    names = {"Truth": truth} | {_title(tree, source, k): values for k, values in enumerate(members)}
+    names = {"Truth": truth} | {source_title(tree, source, k): values for k, values in enumerate(members)}
     columns = int(np.clip(round(np.sqrt(len(names) * 1.6)), 3, 10))
     return map_panels(
         tree, names, limits, known.cmap, known.label, time_text(tree, time), columns=columns, size=1.6, axes=False
@@ -93,7 +94,7 @@ def probability_figure(
     """Spread, error of the mean, a percentile and the probability of exceeding a threshold, each on its own scale."""
     known = selection.variable_of(tree, variable)
     members = selection.field(tree, "prediction", variable).isel(time=time).values
-    truth = _at(tree, "truth", variable, time, 0)
+    truth = field_at(tree, "truth", variable, time, 0)
     fields = probability_fields(members, truth, threshold=threshold, percentile=percentile)
     looks = {
         "spread": ("standard deviation", (0.0, symmetric(float(np.quantile(fields["spread"], 0.995)))[1]), SPREAD),
@@ -223,15 +224,17 @@ def _fan(axis: Axes, times: np.ndarray, series: Mapping[str, np.ndarray], known:
     axis.legend(frameon=False, fontsize=8)
 
 
-def _at(tree: xr.DataTree, source: str, variable: str, time: int, member: int) -> np.ndarray:
+def field_at(tree: xr.DataTree, source: str, variable: str, time: int, member: int) -> np.ndarray:
+    """One field (y, x) of a source at a position in time; of the ensembles that of one member."""
     values = selection.field(tree, source, variable).isel(time=time)
     return (values.isel(ensemble=member) if "ensemble" in values.dims else values).values
 
 
-def _title(tree: xr.DataTree, source: str, member: int) -> str:
+def source_title(tree: xr.DataTree, source: str, member: int) -> str:
+    """What stands above a map of a source: its name, or that of the member as the tree has it."""
     if source not in ("prediction", "oracle"):
         return SOURCE_LABELS[source]
-    number = tree["prediction"]["ensemble"].values[member]
+    number = plain(tree[source]["ensemble"].values[member], 40)
     return f"Member {number}" if source == "prediction" else f"Oracle member {number}"
 
 
