@@ -112,7 +112,7 @@ def storm_maps_figure(
     grid = figure.subplots(rows, columns, squeeze=False, subplot_kw=look)
     for axis in list(grid.flat)[len(sources) :]:
         axis.set_axis_off()
-    for axis, source in zip(grid.flat, sources, strict=False):
+    for k, (axis, source) in enumerate(zip(grid.flat, sources, strict=False)):
         place, title = places[source], source_title(tree, source, member) + ": no storm found" * (not places[source])
         if about == "storm":
             other, said = _instead(tree, places)
@@ -120,7 +120,7 @@ def storm_maps_figure(
             image = _about_storm(axis, tree, fields[source], scale, known.cmap, place or other, reach_km)
             place = place and (0.0, 0.0)
         else:
-            image = _on_ground(axis, tree, fields[source], scale, known.cmap, on_map)
+            image = _on_ground(axis, tree, fields[source], scale, known.cmap, on_map, k + columns >= len(sources))
         _mark(axis, place, rings_km, on_map)
         axis.set_title(title, loc="left", fontsize=9)
     figure.get_layout_engine().set(h_pad=0.12)
@@ -169,11 +169,10 @@ def _about_storm(axis: Axes, tree: xr.DataTree, values, limits: Limits, name: st
     return image
 
 
-def _on_ground(axis: Axes, tree: xr.DataTree, values, limits: Limits, name: str, on_map: bool):
+def _on_ground(axis: Axes, tree: xr.DataTree, values, limits: Limits, name: str, on_map: bool, lowest: bool):
     if not on_map:
         return draw_map(axis, tree, values, limits, name)
-    spec = axis.get_subplotspec()
-    _dress(axis, tree, west=spec.is_first_col(), south=spec.is_last_row())
+    _dress(axis, tree, west=axis.get_subplotspec().is_first_col(), south=lowest)
     look = {"cmap": colour_map(name), "vmin": limits[0], "vmax": limits[1], "shading": "nearest", "rasterized": True}
     return axis.pcolormesh(tree["lon"].values, tree["lat"].values, values, transform=DEGREES, **look)
 
@@ -227,7 +226,8 @@ def _dress(axis: Axes, tree: xr.DataTree, *, west: bool = True, south: bool = Tr
     axis.set_xlim(points[:, 0].min(), points[:, 0].max())
     axis.set_ylim(points[:, 1].min(), points[:, 1].max())
     for line in coast_degrees(tree):
-        axis.plot(*line.T, color="#202020", lw=0.9, transform=DEGREES, zorder=3)
+        for look in ({"color": "white", "lw": 1.8, "alpha": 0.7}, {"color": "#202020", "lw": 0.9}):
+            axis.plot(*line.T, transform=DEGREES, zorder=3, **look)
     sides = {side: which for side, which, shown in (("left", "y", west), ("bottom", "x", south)) if shown}
     look = {"lw": 0.5, "color": "#808080", "ls": ":", "x_inline": False, "y_inline": False, "rotate_labels": False}
     lines = axis.gridlines(draw_labels=sides or False, xlocs=MaxNLocator(5), ylocs=MaxNLocator(6), **look)
