@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import html
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from explorer_parts import FakeModels
 from synthetic_tree import write_tree
@@ -90,3 +93,23 @@ def library(folder: Path, trees: dict[str, xr.DataTree] | None = None) -> Librar
     trees = trees or {"storm": storm_tree()}
     files = [write_tree(folder / f"{name}.nc", tree) for name, tree in trees.items()]
     return Library(Registry(files, bundled=False), models=FakeModels())
+
+
+def table_of(explorer) -> pd.DataFrame:
+    """The table beside the tracks: cells as text by source and column."""
+    rows = re.findall(r"<tr>(.*?)</tr>", explorer.views["track"].table.object)
+    cells = [
+        [html.unescape(re.sub("<.*?>", " ", c)).strip() for c in re.findall(r"<t[hd]>(.*?)</t[hd]>", r)] for r in rows
+    ]
+    return pd.DataFrame([c[1:] for c in cells[1:]], [c[0].lstrip("● ") for c in cells[1:]], cells[0][1:])
+
+
+def best_track_table(*, name: str = "KNOWN", east_km: float = 0.0, hours=(-6, 0, 6)) -> str:
+    """A plain table of the truth's storm, so far east of it: 80 knots, 960 hPa at first; an hour brings -2 and +1."""
+    lines = ["track_id,name,time,lat,lon,wind,slp"]
+    for hour in hours:
+        x, y = centre(hour)
+        lat, lon = 23.5 + y / 111.2, 121.0 + (x + east_km) / (111.2 * np.cos(np.deg2rad(23.5)))
+        time = str(TIMES[0] + hour * np.timedelta64(1, "h"))[:19].replace("T", " ")
+        lines.append(f"2021001,{name},{time},{lat:.4f},{lon:.4f},{80 - 2 * hour},{960 + hour}")
+    return "\n".join(lines) + "\n"

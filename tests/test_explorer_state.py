@@ -15,6 +15,7 @@ from synthetic_tree import vortex
 from apps.explorer import export, sentences
 from apps.explorer.code import call_of, code_of, figure_of
 from apps.explorer.state import TABS, URL_NAMES, ExplorerState
+from apps.parts.files import file_name
 from apps.parts.models import is_run_folder, run_folders
 from apps.parts.presets import find_presets
 from apps.parts.runs import FieldStore, Run
@@ -244,8 +245,7 @@ def test_netcdf_of_a_case_opens_as_a_tree(run, state, tmp_path):
 
 def test_png_is_a_picture_and_file_names_are_harmless(run, state):
     assert export.png(run, state).read(8) == b"\x89PNG\r\n\x1a\n"
-    run = Run("a/../b<c>", "x", run.tree, FieldStore())
-    assert export.file_name(run, state, "png") == "a----b-c--wind_speed-t0.png"
+    assert file_name("a/../b<c>", "wind_speed", "t0", ending="png") == "a----b-c--wind_speed-t0.png"
 
 
 def test_runs_are_chosen_by_id_and_unreadable_files_are_told(tmp_path):

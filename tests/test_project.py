@@ -24,12 +24,13 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 CONDA_NAMES = {"torch": "pytorch", "playwright": "playwright-python"}
 
 # The design's rooms: what of labkit each may import. Every room may raise labkit.errors.
-GROUND = {"errors", "variables", "sphere"}
+GROUND = {"errors", "variables", "sphere", "winds"}
 PARTS = GROUND | {"tiling", "store", "data", "verify", "models", "diffusion"}
 ROOMS = {
     "errors": set(),
     "variables": set(),
     "sphere": set(),
+    "winds": {"errors"},
     "tiling": {"errors"},
     "store": GROUND,
     "data": GROUND | {"store"},

@@ -1,9 +1,7 @@
 """The typhoon explorer without a browser: what is shown is the library's, whatever a run has or lacks."""
 
-import html
 import io
 import json
-import re
 from io import BytesIO
 
 import numpy as np
@@ -16,13 +14,12 @@ from apps.parts.maps import MapGrid
 from apps.storms import following
 from apps.storms.app import TyphoonExplorer, extension
 from apps.storms.code import call_of, code_of, figure_of
-from apps.storms.state import MEASURES, PROFILES, TABS, URL_NAMES, StormState
-from labkit.errors import DataError, LabError
+from apps.storms.export import known_storm
+from apps.storms.state import MEASURES, TABS, URL_NAMES, StormState
 from labkit.verify.cyclones import cone, strike_probability, study
 from labkit.verify.cyclones.structure import MEASURES as KNOWN
 
 TIME, MEMBER = 1, 2
-FAULTS = ("went wrong", "failed", "Error")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -50,34 +47,6 @@ def explorer(library):
     return TyphoonExplorer(library, time=TIME, member=MEMBER)
 
 
-def windless(groups: tuple[str, ...]) -> xr.DataTree:
-    tree = parts.storm_tree(hours=2)
-    for group in groups:
-        del tree[group]["u10"], tree[group]["v10"]
-    return tree
-
-
-# Runs that have less than one would wish.
-ODD = {
-    "calm": lambda: parts.storm_tree(hours=2, storm=False),
-    "windless": lambda: windless(tuple(parts.ASIDE)),
-    "members-windless": lambda: windless(("prediction",)),
-    "once": lambda: parts.storm_tree(hours=1),
-    "alone": lambda: parts.storm_tree(hours=2, without=("oracle", "regression", "interpolation")),
-    "lost": lambda: parts.storm_tree(hours=2, absent=(("prediction", 1), ("regression", 0))),
-    "unseen": lambda: parts.storm_tree(hours=2, absent=(("truth", 0),)),
-    "nowhere": lambda: parts.storm_tree(hours=2, known_place=False),
-    "wide": lambda: parts.storm_tree(hours=2, shape=(48, 96)),
-    "repeated": lambda: parts.storm_tree(hours=2, times=parts.TIMES[[0, 0]]),
-    "numbered": lambda: parts.storm_tree(hours=2, times=np.arange(2)),
-}
-
-
-@pytest.fixture(scope="module")
-def odd(tmp_path_factory):
-    return parts.library(tmp_path_factory.mktemp("odd"), {name: make() for name, make in ODD.items()})
-
-
 def decoded(grid: MapGrid, key: str):
     """What a map shows: values as the browser decodes them, and the places x, y of its cells in km."""
     data, meta = grid.sources[key].data, grid.scales[key].meta.data
@@ -93,15 +62,6 @@ def lowest(grid: MapGrid, key: str) -> tuple[float, float]:
     image, x, y = decoded(grid, key)
     rows, cols = np.nonzero(image <= np.nanmin(image) + 10)
     return x[cols].mean(), y[rows].mean()
-
-
-def table_of(explorer) -> pd.DataFrame:
-    """The table beside the tracks: cells as text by source and column."""
-    rows = re.findall(r"<tr>(.*?)</tr>", explorer.views["track"].table.object)
-    cells = [
-        [html.unescape(re.sub("<.*?>", " ", c)).strip() for c in re.findall(r"<t[hd]>(.*?)</t[hd]>", r)] for r in rows
-    ]
-    return pd.DataFrame([c[1:] for c in cells[1:]], [c[0].lstrip("● ") for c in cells[1:]], cells[0][1:])
 
 
 def columns(source):
@@ -237,7 +197,7 @@ def test_a_step_in_time_works_out_nothing_anew(explorer, monkeypatch):
 
 def test_numbers_of_the_table_are_the_librarys(explorer, found, tree):
     explorer.state.member = 0
-    table = table_of(explorer)
+    table = parts.table_of(explorer)
     assert list(table.index) == [
         "Coarse input", "Regression", "Ensemble mean", "Model", "Member 0", "Truth", "Oracle",
     ]  # fmt: skip
@@ -308,13 +268,6 @@ def test_a_zoom_outlasts_a_step_in_time(explorer):
     assert (grid._x_range.start, grid._x_range.end) == (-40, 30)
     explorer.state.frame = "earth"
     assert grid._x_range.start == explorer.session.run.extent[0]
-
-
-def test_the_window_of_a_wide_grid_has_its_shape(odd):
-    explorer = TyphoonExplorer(odd, run="wide", tab="maps")
-    grid = explorer.views["maps"].grid
-    wide, high = grid._x_range.end - grid._x_range.start, grid._y_range.end - grid._y_range.start
-    assert wide / high == pytest.approx(96 / 48) and high == pytest.approx(240)
 
 
 # --- structure and intensity
@@ -391,6 +344,22 @@ def test_courses_and_distributions_are_the_librarys(explorer, found, measure):
     assert view.meaning.object and "none" not in explorer.headline.object
 
 
+def test_wind_against_pressure_of_every_member_and_time(explorer, found):
+    explorer.state.param.update(tab="intensity", measure="relation")
+    view, members = explorer.views["intensity"], found["prediction"]
+    assert view.pressure.figure.visible and not view.fan.figure.visible and not view.histogram.figure.visible
+    every, now = (part["prediction"].data for part in (view.pressure.all, view.pressure.now))
+    np.testing.assert_allclose(every["x"], np.ravel(members.min_pressure) / 100, atol=0.01)
+    np.testing.assert_allclose(every["y"], np.ravel(members.max_wind), atol=0.01)
+    np.testing.assert_allclose(now["y"], members.max_wind[:, TIME], atol=0.01)
+    x, y = view.pressure.curve.data["x"], view.pressure.curve.data["y"]
+    knots = 6.7 * (1010 - x[:-1]) ** 0.644
+    np.testing.assert_allclose(y[:-1], 0.93 * knots * 0.514444, rtol=1e-4)
+    assert "minus that of Atkinson" in explorer.headline.object
+    explorer.state.measure = "rmw"
+    assert view.fan.figure.visible and not view.pressure.figure.visible
+
+
 # --- what is taken along
 
 
@@ -399,19 +368,23 @@ def test_every_tab_has_its_figure(explorer):
     for tab in TABS:
         explorer.state.tab = tab
         names[tab] = call_of(explorer.session.run, explorer.state)[0]
-    assert set(names.values()) == {"track_figure", "structure_figure", "intensity_figure", "front_figure"}
-    assert names["maps"] == names["about"] == names["track"]
+    assert len(set(names.values())) == len(TABS) - 1 and names["about"] == names["track"]
+    explorer.state.param.update(tab="intensity", measure="relation")
+    assert call_of(explorer.session.run, explorer.state)[0] == "wind_pressure_figure"
 
 
-@pytest.mark.parametrize("tab", ["track", "structure", "intensity"])
-def test_the_code_shown_runs_and_draws_the_same_figure(explorer, library, found, tab, tmp_path, monkeypatch):
-    explorer.state.param.update(tab=tab, within=20.0, measure="rmw", profile="msl")
+@pytest.mark.parametrize(
+    ("tab", "measure"),
+    [("track", "rmw"), ("maps", "rmw"), ("structure", "rmw"), ("intensity", "rmw"), ("intensity", "relation")],
+)
+def test_the_code_shown_runs_and_draws_the_same_figure(explorer, library, tab, measure, tmp_path, monkeypatch):
+    explorer.state.param.update(tab=tab, within=20.0, measure=measure, profile="msl", frame="earth")
     run = explorer.session.run
     monkeypatch.chdir(tmp_path)
     names: dict = {}
     exec(code_of(run, explorer.state, library.path(run.id)), names)  # what a user would do with it
     theirs, mine = (tmp_path / "storm.png").read_bytes(), BytesIO()
-    figure_of(run, explorer.state, explorer._storm).savefig(mine, format="png", dpi=150)
+    figure_of(run, explorer.state, lambda: known_storm(explorer.session)).savefig(mine, format="png", dpi=150)
     assert len(theirs) > 10_000 and theirs == mine.getvalue()
 
 
@@ -422,7 +395,7 @@ def test_the_code_quotes_what_it_names(explorer, tmp_path):
 
 
 def test_the_table_has_a_line_for_each_source_member_and_time(explorer, found):
-    text = explorer._csv().read()
+    text = explorer.take("csv").read()
     assert text.startswith("# winds m/s")
     table = pd.read_csv(io.StringIO(text), comment="#", parse_dates=["time"])
     assert list(table.columns[:3]) == ["source", "ensemble", "time"]
@@ -431,126 +404,4 @@ def test_the_table_has_a_line_for_each_source_member_and_time(explorer, found):
     np.testing.assert_allclose(one.max_wind, found["prediction"].max_wind[1])
     np.testing.assert_allclose(one.lat, found["prediction"].lat[1])
     assert list(one.index) == list(pd.to_datetime(parts.TIMES))
-    assert explorer._png().read(8) == b"\x89PNG\r\n\x1a\n"
-
-
-# --- what runs may lack
-
-
-def every_tab(explorer):
-    """Walks over all tabs, times, profiles and numbers; what each tab says."""
-    said = {}
-    for tab in TABS:
-        explorer.state.tab = tab
-        view = explorer.views[tab]
-        for name, values in (("profile", PROFILES), ("measure", MEASURES)):
-            for value in values if name in view.uses else ():
-                explorer.state.param.update(**{name: value})
-                assert not any(word in explorer.headline.object for word in FAULTS), (tab, value)
-        for t in range(len(explorer.session.run.times)):
-            explorer.state.time = t
-            assert not any(word in explorer.headline.object for word in FAULTS), tab
-        said[tab] = explorer.headline.object
-        assert said[tab]
-    return said
-
-
-@pytest.mark.parametrize("run", list(ODD))
-def test_every_tab_of_an_odd_run_says_something_sensible(odd, run, monkeypatch):
-    studies = []
-    monkeypatch.setattr("labkit.verify.cyclones.study", lambda tree: studies.append(1) or study(tree))
-    explorer = TyphoonExplorer(odd, run=run)
-    every_tab(explorer)
-    assert len(studies) <= 1, "the storm is followed once, also where there is none"
-
-
-@pytest.mark.parametrize(
-    ("run", "tab"),
-    [
-        *(("members-windless", tab) for tab in ("track", "structure", "intensity")),
-        *(("once", tab) for tab in ("structure", "intensity")),
-        ("alone", "structure"),
-        ("nowhere", "track"),
-    ],
-)
-def test_figures_of_odd_runs_are_drawn_or_refused_in_words(odd, run, tab):
-    explorer = TyphoonExplorer(odd, run=run, tab=tab)
-    if (run, tab) == ("members-windless", "track"):
-        with pytest.raises(DataError, match="members have wind"):
-            explorer._png()
-    else:
-        assert explorer._png().read(4) == b"\x89PNG"
-    assert "radius" not in explorer._csv().readline()
-
-
-def test_what_cannot_be_taken_along_is_said_on_the_page(odd):
-    explorer = TyphoonExplorer(odd, run="calm")
-    assert "no cyclone" not in explorer.downloads["csv"].callback().read()
-    assert explorer.notice.visible and "choose another case" in explorer.notice.object
-    other = TyphoonExplorer(odd, run="alone", tab="structure", profile="tp")
-    assert "profile 'tp'" in other.downloads["png"].callback().read()
-    assert other.notice.visible and "tangential" in other.notice.object
-
-
-@pytest.mark.parametrize(
-    ("run", "expected"),
-    [("calm", "no cyclone"), ("windless", "expected u10 and v10"), ("repeated", "repeat"), ("numbered", "dates")],
-)
-def test_a_run_without_a_storm_says_why(odd, run, expected):
-    explorer = TyphoonExplorer(odd, run=run)
-    for tab in ("track", "maps", "structure", "intensity"):
-        explorer.state.tab = tab
-        assert expected in explorer.headline.object
-    with pytest.raises(LabError):
-        explorer._csv()
-
-
-def test_a_source_without_the_storm_is_named_and_shown_about_the_others(odd):
-    explorer = TyphoonExplorer(odd, run="lost", member=1, time=0, variable="msl")
-    assert "2 of 3 members have the storm" in explorer.headline.object
-    assert sum(len(way) == 0 for way in explorer.views["track"].overlay.members.data["xs"]) == 1
-    assert "Regression" not in explorer.views["track"].overlay.now.data["name"]
-    explorer.state.tab = "maps"
-    view = explorer.views["maps"]
-    titles = {source: plot.title.text for source, plot in view.grid.figures.items()}
-    assert titles["regression"] == "Regression: no storm found" and titles["prediction"] == "Member 1: no storm found"
-    assert titles["truth"] == "Truth"
-    assert not view.rings["prediction"].data["r"] and not view.centres["regression"].data["x"]
-    assert view.grid._shifts["regression"] == view.grid._shifts["truth"]
-    explorer.state.member = 0
-    assert view.grid.figures["prediction"].title.text == "Member 0"
-
-
-def test_without_the_truths_storm_the_reference_is_another(odd):
-    explorer = TyphoonExplorer(odd, run="unseen", time=0)
-    assert "3 of 3 members" in explorer.headline.object and "in the truth" not in explorer.headline.object
-    assert set(table_of(explorer)["off [km]"]) == {"–", ""}
-
-
-def test_times_axes_stand_beside_the_first_section_that_there_is(odd):
-    explorer = TyphoonExplorer(odd, run="alone", tab="structure")
-    sections = explorer.views["structure"].sections
-    plots, shown = sections.figures, [source for source, place in sections.places.items() if place.visible]
-    assert shown == ["prediction", "truth"]
-    assert [plots[source].yaxis[0].visible for source in shown] == [True, False]
-
-
-def test_switching_runs_leaves_nothing_of_the_one_before(odd):
-    explorer = TyphoonExplorer(odd, run="lost")
-    for tab in ("track", "maps", "structure", "intensity"):
-        explorer.state.param.update(run="lost", tab=tab)
-        explorer.state.run = "calm"
-        assert "no cyclone" in explorer.headline.object
-    assert len(explorer.views["track"].overlay.now.data["x"]) == 0
-    assert len(explorer.views["intensity"].fan.source.data["time"]) == 0
-    explorer.state.param.update(run="alone", tab="track")
-    assert "3 of 3 members" in explorer.headline.object
-
-
-def test_it_opens_on_the_first_run_that_has_hours_in_a_row(tmp_path):
-    days = parts.storm_tree(hours=(0, 1), times=parts.TIMES[0] + np.array([0, 24]) * np.timedelta64(1, "h"))
-    trees = {"a-once": parts.storm_tree(hours=1), "b-days": days, "c-repeated": ODD["repeated"]()}
-    trees |= {"d-numbered": ODD["numbered"](), "e-hours": parts.storm_tree(hours=2), "f": parts.storm_tree(hours=2)}
-    assert TyphoonExplorer(parts.library(tmp_path, trees)).state.run == "e-hours"
-    only = parts.library(tmp_path, {"alone": trees["a-once"]})
-    assert TyphoonExplorer(only).state.run == "alone"
+    assert explorer.take("png").read(8) == b"\x89PNG\r\n\x1a\n"

@@ -12,6 +12,7 @@ import pandas as pd
 from apps.explorer.calibration_jobs import asked_of, table_of
 from apps.explorer.code import case_dataset, figure_of
 from apps.explorer.state import ExplorerState
+from apps.parts.files import csv_of, png_of
 from apps.parts.runs import Run
 from labkit.errors import LabError
 
@@ -19,11 +20,8 @@ MAX_NETCDF_BYTES = 300 * 2**20
 
 
 def png(run: Run, state: ExplorerState) -> BytesIO:
-    """The tab as a figure at 150 dots an inch."""
-    buffer = BytesIO()
-    figure_of(run, state).savefig(buffer, format="png", dpi=150)
-    buffer.seek(0)
-    return buffer
+    """The tab as a figure."""
+    return png_of(figure_of(run, state))
 
 
 def place_table(run: Run, state: ExplorerState) -> pd.DataFrame:
@@ -45,11 +43,11 @@ def csv(run: Run, state: ExplorerState) -> StringIO:
     variable = run.describe(state.variable)
     if state.tab == "calibration":
         asked = asked_of(run, state)
-        what = f"# {asked.diagnostic} of {variable.name} [{variable.units}], {len(asked.times)} times"
-        return _text(what, table_of(run, asked))
+        what = f"{asked.diagnostic} of {variable.name} [{variable.units}], {len(asked.times)} times"
+        return csv_of(what, table_of(run, asked), index=False)
     x, y = (f"{v:g}" for v in state.point)
     where = f"x {x} km, y {y} km" if state.box is None else f"{state.box_statistic} over box {state.box} km"
-    return _text(f"# {variable.name} [{variable.units}] at {where}", place_table(run, state))
+    return csv_of(f"{variable.name} [{variable.units}] at {where}", place_table(run, state), index=False)
 
 
 def netcdf(run: Run, state: ExplorerState) -> BytesIO:
@@ -64,15 +62,4 @@ def netcdf(run: Run, state: ExplorerState) -> BytesIO:
         return BytesIO(path.read_bytes())
 
 
-def file_name(run: Run, state: ExplorerState, ending: str) -> str:
-    """`run-variable-t3.png`, from the run's id and the variable's letters and digits only."""
-    safe = "".join(c if c.isalnum() or c in "-_" else "-" for c in f"{run.id}-{state.variable}-t{state.time}")
-    return f"{safe[:80]}.{ending}"
-
-
-def _text(first: str, table: pd.DataFrame) -> StringIO:
-    buffer = StringIO()
-    buffer.write(first + "\n")
-    table.to_csv(buffer, index=False)
-    buffer.seek(0)
-    return buffer
+WRITERS = {"png": png, "csv": csv, "nc": netcdf}

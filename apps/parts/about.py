@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from html import escape
 
 import panel as pn
@@ -21,11 +21,19 @@ class Reading(View):
     reading: Mapping[str, str] = {}
 
     def build(self, run: Run) -> pn.viewable.Viewable:
-        items = "".join(f"<li><b>{escape(name)}</b>: {escape(text)}</li>" for name, text in self.reading.items())
-        problems = "".join(f"<li>{escape(problem)}</li>" for problem in self.session.library.problems())
+        items = listed((name, text) for name, text in self.reading.items())
+        problems = "".join(f"<li>{escape(problem)}</li>" for problem in self.problems())
         missing = f"<h3>Not opened</h3><ul>{problems}</ul>" if problems else ""
-        text = f"{STYLE}<div><h3>What is shown</h3><ul>{items}</ul>{missing}</div>"
+        text = f"{STYLE}<div><h3>What is shown</h3>{items}{self.beside()}{missing}</div>"
         return column(pn.pane.HTML(text, sizing_mode="stretch_width", margin=(4, 12)))
+
+    def problems(self) -> list[str]:
+        """A sentence for each file that could not be read."""
+        return self.session.library.problems()
+
+    def beside(self) -> str:
+        """Further chapters, as HTML."""
+        return ""
 
     def draw(self, run: Run) -> None:
         pass
@@ -33,3 +41,8 @@ class Reading(View):
     def sentence(self, run: Run) -> str:
         dx, dy = run.spacing
         return f"{run.label}: {len(run.y)} x {len(run.x)} cells of {dy:g} x {dx:g} km, {len(run.times)} times."
+
+
+def listed(items: Iterable[tuple[str, str]]) -> str:
+    """An HTML list of names and what is said of them; both may be any text."""
+    return "<ul>" + "".join(f"<li><b>{escape(name)}</b>: {escape(text)}</li>" for name, text in items) + "</ul>"

@@ -14,6 +14,7 @@ from apps.parts.models import CorrDiffModels, Models, is_run_folder, run_folders
 from apps.parts.presets import Preset, find_presets
 from apps.parts.queue import DrawQueue
 from apps.parts.runs import FieldStore, Run
+from apps.parts.watch import Waiter, Watch
 from labkit.errors import DataError, LabError
 from labkit.plots.colours import plain
 from labkit.store.registry import Registry
@@ -32,6 +33,7 @@ class Library:
         self._runs: dict[str, Run] = {}
         self._presets: dict[str, list[Preset]] = {}
         self._results: OrderedDict[Hashable, Future] = OrderedDict()
+        self._watches: dict[Hashable, Watch | None] = {}
         self._lock = threading.RLock()
         self._workers = ThreadPoolExecutor(max_workers=1, thread_name_prefix="scores")
 
@@ -69,20 +71,41 @@ class Library:
                 self._presets[run_id] = find_presets(self.run(run_id))
             return self._presets[run_id]
 
-    def compute(self, key: Hashable, work: Callable[[], object]) -> Future:
-        """The result of `work`, done once for a key on a thread of its own, so that no session waits for another's."""
+    def compute(self, key: Hashable, work: Callable[..., object], *, waiter: Waiter | None = None) -> Future:
+        """The result of `work()`, done once for a key on a thread of its own, so that no session waits for another's.
+
+        With a waiter it is `work(watch)`, a long one that says how far it is, and stops when all have left.
+        """
         with self._lock:
             if key not in self._results:
-                self._results[key] = future = self._workers.submit(work)
-                future.add_done_callback(partial(self._forget_failure, key))
+                watch = self._watches[key] = Watch() if waiter is not None else None
+                self._results[key] = future = self._workers.submit(work, *([watch] if watch else []))
+                future.add_done_callback(partial(self._finished, key))
                 while len(self._results) > MAX_RESULTS:
                     self._results.popitem(last=False)
+            if waiter is not None and self._watches.get(key) is not None:
+                self._watches[key].join(waiter)
             self._results.move_to_end(key)
             return self._results[key]
 
-    def _forget_failure(self, key: Hashable, future: Future) -> None:
-        if future.exception() is not None:
-            with self._lock:
+    def result(self, key: Hashable) -> object | None:
+        """What came of the work of a key; None before it is done."""
+        with self._lock:
+            future = self._results.get(key)
+        return future.result() if future is not None and future.done() and not future.exception() else None
+
+    def leave(self, key: Hashable, waiter: Waiter) -> None:
+        """This one waits for the work of a key no longer."""
+        with self._lock:
+            watch = self._watches.get(key)
+        if watch is not None:
+            watch.leave(waiter)
+
+    def _finished(self, key: Hashable, future: Future) -> None:
+        """A failure is forgotten, so that it may be tried again."""
+        with self._lock:
+            self._watches.pop(key, None)
+            if future.exception() is not None:
                 self._results.pop(key, None)
 
     def drawn_path(self, name: str) -> Path:

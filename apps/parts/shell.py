@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
+from io import BytesIO, StringIO
 from urllib.parse import quote
 
 import panel as pn
@@ -11,7 +12,11 @@ import panel_material_ui as pmui
 import param
 from panel.util import edit_readonly
 
-from apps.parts.view import WIDE, Session, View, icon
+from apps.parts.files import file_name
+from apps.parts.library import Library
+from apps.parts.runs import Run
+from apps.parts.sidebar import Takeaways, heading
+from apps.parts.view import WIDE, Session, View, select, served
 
 LOOK = {"shape": {"borderRadius": 6}, "typography": {"button": {"textTransform": "none"}}}
 THEME = {
@@ -41,26 +46,47 @@ def extension() -> None:
 class Shell(pn.viewable.Viewer):
     """Tabs of views of one session, of which only the one that is looked at is drawn.
 
-    An app names its `title`, its `views` with their titles, and the `url_names` of its state's parameters (of which
-    `tab` is one); it fills `sidebar` and brings that up to date in `refresh`.
+    An app names its `title`, the `state_type` of what is chosen (whose parameters `run`, `variable`, `time` and `tab`
+    every app has), its `views` with their titles, the `url_names` of its state's parameters and the `endings` of the
+    files that can be taken along. It says what it does with a run: `load_run`, `make_sidebar`, `fill_sidebar`,
+    `refresh`, `take` and `code_text`. A selection given by name is checked as one from the address is.
+    `session(library, state)` makes the session, for apps whose views share more than these two.
     """
 
     title: str
+    state_type: type[param.Parameterized]
     views_and_titles: Sequence[tuple[type[View], str]]
     url_names: Mapping[str, str]
+    endings: Sequence[str] = ("png", "csv")
+    run_label = "Run"
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, library: Library, *, session: Callable[..., Session] = Session, **selection) -> None:
         super().__init__()
-        self.session, self.state = session, session.state
+        self.state = state = self.state_type()
+        state.param.run.objects = list(library.options().values())
+        state.run = selection.pop("run", None) or self.first_run(library)
+        self.session = session(library, state)
+        self.load_run()
+        self.open_run()
+        state.param.update(**selection)
+        self._make()
+        names = [
+            name for name in state.param if name not in ("name", "run") and (state.param[name].precedence or 0) >= 0
+        ]
+        state.param.watch(self._changed, names)
+        state.param.watch(self._run_changed, "run")
+        self._show()
+
+    def _make(self) -> None:
         # A served page draws once, when its address has been read: what is asked for there may take long.
-        self._waiting = bool(pn.state.curdoc and pn.state.curdoc.session_context)
-        self.views: dict[str, View] = {view.tab: view(session) for view, _ in self.views_and_titles}
-        if pn.state.curdoc and pn.state.curdoc.session_context:
+        self._waiting = served()
+        self.views: dict[str, View] = {view.tab: view(self.session) for view, _ in self.views_and_titles}
+        if self._waiting:
             pn.state.on_session_destroyed(self._close)
         self.headline = pn.pane.HTML(sizing_mode="stretch_width", styles={"font-size": "15px"}, margin=(10, 12, 2, 12))
         self.notice = pmui.Alert(object="", severity="warning", visible=False, closeable=True, **WIDE)
-        session.announce = self._announce
-        self.sidebar: list = []
+        self.session.announce = self._announce
+        self.session.refresh_runs = self._refresh_runs
         self.tabs = pmui.Tabs(
             *((title, self.views[view.tab]) for view, title in self.views_and_titles),
             dynamic=True,
@@ -68,6 +94,54 @@ class Shell(pn.viewable.Viewer):
             active=list(self.views).index(self.state.tab),
         )
         self.tabs.param.watch(self._tab_clicked, "active")
+        self._make_selects()
+        self.takeaways = Takeaways(self.endings, self.take, self._file_name, self.code_text, self.warn)
+        self.sidebar = [*self.make_sidebar(), heading("Take it along"), self.takeaways.panel]
+        self._fill()
+
+    def _make_selects(self) -> None:
+        run, variable = self.state.param.run, self.state.param.variable
+        self.run_select = select(run, self.session.library.options(), self.run_label, width=None, **WIDE)
+        self.variable_select = select(variable, {variable.label: self.state.variable}, "Variable", width=None, **WIDE)
+
+    def _fill(self) -> None:
+        run = self.session.run
+        self.variable_select.options = {run.describe(v).label: v for v in run.variables}
+        self.variable_select.value = self.state.variable
+        self.fill_sidebar(run)
+
+    def first_run(self, library: Library) -> str:
+        """The run that is shown where none was asked for."""
+        return next(iter(library.options().values()))
+
+    def load_run(self) -> None:
+        """Fit the bounds of the state to the run."""
+        raise NotImplementedError
+
+    def open_run(self) -> None:
+        """Choose what is worth seeing first in the run that the app opens with."""
+
+    def make_sidebar(self) -> list:
+        """What is chosen from, top to bottom, above the files."""
+        raise NotImplementedError
+
+    def fill_sidebar(self, run: Run) -> None:
+        """Offer what a new run has."""
+
+    def refresh(self, run: Run) -> None:
+        """Bring what stands beside the views up to date."""
+
+    def take(self, ending: str) -> BytesIO | StringIO:
+        """The content of a file with one of `endings`; LabError says why there is none."""
+        raise NotImplementedError
+
+    def code_text(self) -> str:
+        """The program that draws what is on the screen."""
+        raise NotImplementedError
+
+    def warn(self, text: str) -> None:
+        """Say something that went otherwise than asked for, above the tabs."""
+        self.notice.param.update(object=escape(text), visible=True)
 
     def __panel__(self) -> pn.viewable.Viewable:
         side = pn.Column(*self.sidebar, width=320)
@@ -91,12 +165,10 @@ class Shell(pn.viewable.Viewer):
     def share(self, location) -> None:
         """Keep the page's address and the selection the same; what it asks for and cannot be is said and left out."""
         asked = location.query_params
-        refused = [key for name, key in self.url_names.items() if key in asked and not self._take(name, asked[key])]
+        refused = [key for name, key in self.url_names.items() if key in asked and not self._set(name, asked[key])]
         if refused:
-            self.notice.object = (
-                f"The address asks for something that this run does not have ({', '.join(refused)}); the rest is shown."
-            )
-            self.notice.visible = True
+            what = f"something that this run does not have ({', '.join(refused)})"
+            self.warn(f"The address asks for {what}; the rest is shown.")
         location.sync(self.state, self.url_names, on_error=lambda values: None)  # said above
         self._begin()
 
@@ -106,10 +178,7 @@ class Shell(pn.viewable.Viewer):
             self._waiting = False
             self._show()
 
-    def refresh(self, run) -> None:
-        """Bring what stands beside the views up to date."""
-
-    def _take(self, name: str, value) -> bool:
+    def _set(self, name: str, value) -> bool:
         """Set a parameter of the state to a value from outside; False where it cannot be that."""
         try:
             setattr(self.state, name, self.state.param[name].deserialize(value))
@@ -140,59 +209,20 @@ class Shell(pn.viewable.Viewer):
             view.show()
             self._announce(view.sentence(run))
 
+    def _run_changed(self, *events) -> None:
+        self.load_run()
+        self._fill()
+        self._changed(*events)
+
+    def _refresh_runs(self) -> None:
+        """Offer the runs that the library has by now."""
+        options = self.session.library.options()
+        self.state.param.run.objects = list(options.values())
+        self.run_select.param.update(options=options, value=self.state.run)
+
+    def _file_name(self, ending: str) -> str:
+        state = self.state
+        return file_name(state.run, state.variable, state.tab, f"t{state.time}", ending=ending)
+
     def _announce(self, sentence: str) -> None:
         self.headline.object = escape(sentence)
-
-
-def heading(label: str) -> pn.pane.HTML:
-    style = {"font-size": "12px", "letter-spacing": "0.08em", "text-transform": "uppercase", "opacity": "0.7"}
-    return pn.pane.HTML(escape(label), styles=style, margin=(10, 10, 0, 10))
-
-
-def bold(value: str) -> str:
-    return f"<b>{escape(value)}</b>"
-
-
-class QuickPlayer(pmui.Player):
-    """A player whose steps the server answers at once; Panel waits 50 ms in case another one follows."""
-
-    _debounce = 5
-
-
-def player(label: str) -> pmui.Player:
-    return QuickPlayer(
-        label=label,
-        variant="minimal",
-        interval=700,
-        loop_policy="loop",
-        show_loop_controls=False,
-        sizing_mode="stretch_width",
-        margin=(0, 8),
-    )
-
-
-class CodeDialog:
-    """A button that shows the same in labkit, to be copied: `code()` is the text."""
-
-    def __init__(self, code, **look) -> None:
-        self._code = code
-        self.text = pn.pane.HTML(sizing_mode="stretch_width")
-        self.button = pmui.Button(label="Show code", icon=icon("code"), on_click=self._open, **look)
-        self.copy = pmui.Button(label="Copy", icon=icon("content_copy"), **look)
-        # The text travels as the button's tag: `args` of a JavaScript callback keep a session for ever.
-        self.copy.js_on_click(code="navigator.clipboard && navigator.clipboard.writeText(cb_obj.origin.tags[0])")
-        self.dialog = pmui.Dialog(
-            self.text, self.copy, title="The same in labkit", width_option="md", close_on_click=True
-        )
-
-    def _open(self, event) -> None:
-        text = self._code()
-        self.text.object = f"<pre style='font-size:13px;overflow:auto'>{escape(text)}</pre>"
-        self.copy.tags = [text]
-        self.dialog.open = True
-
-
-def link_button(**look) -> pmui.Button:
-    button = pmui.Button(label="Copy link", icon=icon("link"), **look)
-    button.js_on_click(code="navigator.clipboard && navigator.clipboard.writeText(window.location.href)")
-    return button

@@ -85,14 +85,13 @@ class View(pn.viewable.Viewer):
         Without a session (in a test or a notebook) it waits. Only the last future waited for is shown, and nothing
         after the session has ended.
         """
-        document = pn.state.curdoc
         self._awaited = (future, show)
-        self.session.busy = later = not future.done() and bool(document and document.session_context)
+        self.session.busy = later = not future.done() and served()
         if not later:
             show(future)
             return True
         # A future keeps its callbacks for ever, and the library keeps the future: nothing in them may hold a session.
-        future.add_done_callback(partial(_tell, weakref.ref(self), weakref.ref(document)))
+        future.add_done_callback(partial(_tell, weakref.ref(self), weakref.ref(pn.state.curdoc)))
         return False
 
     def arrive(self, future: Future) -> None:
@@ -134,6 +133,11 @@ def _tell(view: weakref.ref, document: weakref.ref, future: Future) -> None:
         page.add_next_tick_callback(partial(waiting.arrive, future))
 
 
+def served() -> bool:
+    """Whether this is for a page of a server; a test or a notebook has none."""
+    return bool(pn.state.curdoc and pn.state.curdoc.session_context)
+
+
 def column(*children, **params) -> pmui.Column:
     return pmui.Column(*children, **(WIDE | {"margin": 0} | params))
 
@@ -160,7 +164,7 @@ def choice(parameter, options: dict[str, str], label: str, **params) -> pmui.Rad
 
 def icon(name: str) -> str | None:
     """A Material icon by its name on a served page; elsewhere its font is not at hand, and the name would be read."""
-    return name if pn.state.curdoc and pn.state.curdoc.session_context else None
+    return name if served() else None
 
 
 def select(parameter, options: dict[str, str], label: str, **params) -> pmui.Select:

@@ -6,10 +6,10 @@ import panel as pn
 import panel_material_ui as pmui
 
 from apps.parts.labels import time_label
-from apps.parts.library import Library
 from apps.parts.runs import Run
-from apps.parts.shell import CodeDialog, Shell, bold, extension, heading, link_button, player
-from apps.parts.view import WIDE, Session, choice, select
+from apps.parts.shell import Shell, extension
+from apps.parts.sidebar import Stepper, bold, heading
+from apps.parts.view import choice
 from apps.spectra import export
 from apps.spectra.about_view import AboutView
 from apps.spectra.code import code_of, opening
@@ -25,6 +25,8 @@ class SpectraExplorer(Shell):
     """`SpectraExplorer(library)` shows the library's first run. Works in a notebook and served."""
 
     title = "Spectra explorer"
+    run_label = "Run or data set"
+    state_type = SpectraState
     url_names = URL_NAMES
     views_and_titles = (
         (SpectraView, "Spectra"),
@@ -33,20 +35,7 @@ class SpectraExplorer(Shell):
         (AboutView, "About"),
     )
 
-    def __init__(self, library: Library, **selection) -> None:
-        state = SpectraState()
-        state.param.run.objects = list(library.options().values())
-        state.run = selection.pop("run", next(iter(library.options().values())))
-        self.session, self.state = Session(library, state), state
-        self._load_run()
-        state.param.update(**selection)
-        super().__init__(self.session)
-        self._make_sidebar()
-        state.param.watch(self._changed, [name for name in URL_NAMES if name != "run"])
-        state.param.watch(self._run_changed, "run")
-        self._show()
-
-    def _load_run(self) -> None:
+    def load_run(self) -> None:
         run = self.session.run
         has = {"residual": "regression", "detail": "interpolation"}
         quantities = [what for what, base in has.items() if any(run.has(base, v) for v in run.variables)]
@@ -54,74 +43,30 @@ class SpectraExplorer(Shell):
         sizes = {"variables": run.variables, "n_times": len(run.times), "shape": shape, "extent": run.extent}
         self.state.load(**sizes, quantities=quantities)
 
-    def _make_sidebar(self) -> None:
+    def make_sidebar(self) -> list:
         state = self.state
-        self.run_select = select(state.param.run, self.session.library.options(), "Run or data set", width=None, **WIDE)
-        self.variable_select = select(
-            state.param.variable, {state.variable: state.variable}, "Variable", width=None, **WIDE
-        )
         self.scope = choice(state.param.scope, {"All times": "run", "This time": "case"}, "Made of")
-        self.time_text = pn.pane.HTML(margin=(0, 10))
-        self.time_player = player("Time")
-        self.time_player.param.watch(lambda event: state.param.update(time=event.new), "value")
+        self.times = Stepper(state, "time")
         self.whole = pmui.Button(label="Whole domain", variant="outlined", size="small", margin=(6, 8))
         self.whole.on_click(lambda event: state.param.update(box=None))
         self.region = pn.pane.HTML(margin=(0, 10))
-        self._fill_sidebar()
-        self.sidebar = [
-            heading("What"),
-            self.run_select,
-            self.variable_select,
-            heading("When"),
-            self.scope,
-            self.time_text,
-            self.time_player,
-            heading("Where"),
-            self.region,
-            self.whole,
-            heading("Take it along"),
-            self._make_takeaways(),
-        ]
+        what = [heading("What"), self.run_select, self.variable_select]
+        return [*what, heading("When"), self.scope, *self.times.children, heading("Where"), self.region, self.whole]
 
-    def _make_takeaways(self) -> pmui.Column:
-        look = {"variant": "outlined", "size": "small", "margin": (3, 4)}
-        downloads = [self._download(kind, write, **look) for kind, write in export.WRITERS.items()]
-        self.code = CodeDialog(self._code_text, **look)
-        more = pmui.Row(link_button(**look), self.code.button, margin=0)
-        return pmui.Column(pmui.Row(*downloads, margin=0), more, self.code.dialog, margin=(0, 4))
-
-    def _download(self, kind: str, write, **look) -> pmui.FileDownload:
-        button = pmui.FileDownload(label=kind.upper(), filename=f"spectra.{kind}", size="small", margin=look["margin"])
-        button.variant = look["variant"]
-
-        def contents():
-            run = self.session.run
-            button.filename = export.file_name(run, self.state, kind)
-            return write(run, self.state)
-
-        button.callback = contents
-        return button
-
-    def _code_text(self) -> str:
-        run = self.session.run
-        return code_of(run, self.state, opening(self.session.library, run))
-
-    def _fill_sidebar(self) -> None:
-        run = self.session.run
-        self.variable_select.options = {run.describe(v).label: v for v in run.variables}
-        self.variable_select.value = self.state.variable
-        self.time_player.param.update(start=0, end=len(run.times) - 1, value=self.state.time)
-
-    def _run_changed(self, *events) -> None:
-        self._load_run()
-        self._fill_sidebar()
-        self._changed(*events)
+    def fill_sidebar(self, run: Run) -> None:
+        self.times.fit()
 
     def refresh(self, run: Run) -> None:
-        self.time_player.value = self.state.time
-        self.time_text.object = bold(time_label(run.times[self.state.time]))
+        self.times.show(time_label(run.times[self.state.time]))
         self.region.object = bold(region_text(self.state.box))
         self.whole.disabled = self.state.box is None
+
+    def take(self, ending: str):
+        return export.WRITERS[ending](self.session.run, self.state)
+
+    def code_text(self) -> str:
+        run = self.session.run
+        return code_of(run, self.state, opening(self.session.library, run))
 
 
 def region_text(box: tuple[float, ...] | None) -> str:

@@ -7,6 +7,7 @@ from io import BytesIO, StringIO
 import pandas as pd
 import xarray as xr
 
+from apps.parts.files import csv_of, png_of
 from apps.parts.runs import Run
 from apps.spectra.code import call_of, figure_of, known_variables
 from apps.spectra.data_sets import tree_in_memory
@@ -14,24 +15,19 @@ from apps.spectra.state import SpectraState
 
 
 def png(run: Run, state: SpectraState) -> BytesIO:
-    buffer = BytesIO()
-    figure_of(run, state).savefig(buffer, format="png", dpi=150)
-    buffer.seek(0)
-    return buffer
+    """The tab as a figure."""
+    return png_of(figure_of(run, state))
 
 
 def csv(run: Run, state: SpectraState) -> StringIO:
     """The curves as columns, a line for each wavelength or distance, with a first line that says what and where."""
-    variable, buffer = run.describe(state.variable), StringIO()
+    variable, quantity = run.describe(state.variable), state.quantity
     where = "whole domain" if state.box is None else f"box {state.box} km"
     if state.tab == "patch":
-        buffer.write(f"# all variables, {state.quantity}, patch {state.height} x {state.width} cells, {where}\n")
-        patch_table(run, state).to_csv(buffer)
-    else:
-        buffer.write(f"# {variable.name} [{variable.units}], {state.quantity}, {state.direction}, {where}\n")
-        curve_table(run, state).to_csv(buffer, index_label=None)
-    buffer.seek(0)
-    return buffer
+        what = f"all variables, {quantity}, patch {state.height} x {state.width} cells, {where}"
+        return csv_of(what, patch_table(run, state))
+    what = f"{variable.name} [{variable.units}], {quantity}, {state.direction}, {where}"
+    return csv_of(what, curve_table(run, state), index_label=None)
 
 
 def curve_table(run: Run, state: SpectraState) -> pd.DataFrame:
@@ -65,12 +61,6 @@ def patch_table(run: Run, state: SpectraState) -> pd.DataFrame:
     left = remaining(reach, patch, shape=(len(run.y), len(run.x)))
     table = reach.drop_dims("cell").merge(left.rename(half="middle_to_edge", whole="edge_to_edge"))
     return table.to_dataframe()
-
-
-def file_name(run: Run, state: SpectraState, ending: str) -> str:
-    """`run-variable-spectra.png`, from the run's id and the variable's letters and digits only."""
-    safe = "".join(c if c.isalnum() or c in "-_" else "-" for c in f"{run.id}-{state.variable}-{state.tab}")
-    return f"{safe[:80]}.{ending}"
 
 
 WRITERS = {"png": png, "csv": csv}

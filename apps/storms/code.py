@@ -11,15 +11,23 @@ from matplotlib.figure import Figure
 
 from apps.parts.runs import Run
 from apps.storms.following import Storm
-from apps.storms.state import StormState
+from apps.storms.shelf import BestTrack
+from apps.storms.state import RELATION, StormState
 from labkit.plots import fronts, storms
 from labkit.verify.cyclones.tables import long_table
+
+WITH_BEST = ("track_figure", "intensity_figure", "wind_pressure_figure")
 
 
 def call_of(run: Run, state: StormState) -> tuple[str, dict]:
     """Name and keyword arguments of the function in `labkit.plots` that draws the tab, else the tracks."""
+    if state.tab == "maps":
+        options = {"variable": state.variable, "time": state.time, "member": state.member, "about": state.frame}
+        return "storm_maps_figure", options | {"limits": run.limits(state.variable)}
     if state.tab == "structure":
         return "structure_figure", {"time": state.time, "profile": state.profile}
+    if state.tab == "intensity" and state.measure == RELATION:
+        return "wind_pressure_figure", {"time": state.time}
     if state.tab == "intensity":
         return "intensity_figure", {"time": state.time, "measure": state.measure}
     if state.tab == "front":
@@ -35,25 +43,28 @@ def ends_of(run: Run, state: StormState) -> tuple[tuple[float, float], tuple[flo
     return state.start or (x - dx, y + dy), state.end or (x + dx, y - dy)
 
 
-def code_of(run: Run, state: StormState, path: Path) -> str:
-    """A program that opens the run, follows its storm and draws what is on the screen."""
+def code_of(run: Run, state: StormState, path: Path, best: BestTrack | None = None) -> str:
+    """A program that opens the run, follows its storm and draws what is on the screen, with its best track."""
     name, options = call_of(run, state)
-    storm = name != "front_figure"
+    storm, best = name != "front_figure", best if name in WITH_BEST else None
     imports = [
         f"from labkit.plots.{'storms' if storm else 'fronts'} import {name}",
         "from labkit.store.trees import open_tree",
+        *(["from labkit.verify.cyclones import study"] if storm else []),
+        *(best.imports if best else ()),
     ]
     return "\n".join(
         [
-            *imports,
-            *(["from labkit.verify.cyclones import study"] if storm else []),
+            *sorted(imports),
             "",
             f"tree = open_tree({str(path)!r})",
             *(["storm = study(tree)"] if storm else []),
+            *([f'best = track({best.opening}, tree["time"].values)'] if best else []),
             f"figure = {name}(",
             "    tree,",
             *(["    storm,"] if storm else []),
             *(f"    {key}={value!r}," for key, value in options.items()),
+            *(["    best_track=best,"] if best else []),
             ")",
             'figure.savefig("storm.png", dpi=150)',
             "",
@@ -66,7 +77,10 @@ def figure_of(run: Run, state: StormState, storm: Callable[[], Storm]) -> Figure
     name, options = call_of(run, state)
     if name == "front_figure":
         return fronts.front_figure(run.tree, **options)
-    return getattr(storms, name)(run.tree, xr.DataTree.from_dict(storm().groups), **options)
+    found = storm()
+    if name in WITH_BEST and found.best:
+        options["best_track"] = found.best[0].track
+    return getattr(storms, name)(run.tree, xr.DataTree.from_dict(found.groups), **options)
 
 
 def table_of(run: Run, storm: Storm) -> pd.DataFrame:

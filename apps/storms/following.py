@@ -10,6 +10,9 @@ import xarray as xr
 
 from apps.parts.computed import Computed
 from apps.parts.runs import Run
+from apps.parts.view import Session
+from apps.parts.watch import Watch
+from apps.storms.shelf import BestTrack, Shelf
 from labkit.errors import DataError
 from labkit.plots.colours import plain
 from labkit.verify.cyclones.ensembles import closest_approach
@@ -23,11 +26,13 @@ class Storm:
     """What `cyclones.study` found: groups by source in memory; `nothing` says why there is no storm, else it is "".
 
     closest: least distance (member, y, x) in km of each member's storm from each cell; None where none was tracked.
+    best: best tracks of the storm, of as many agencies as are at hand.
     """
 
     groups: dict[str, xr.Dataset]
     nothing: str = ""
     closest: np.ndarray | None = None
+    best: tuple[BestTrack, ...] = ()
 
     def has(self, source: str, name: str) -> bool:
         return source in self.groups and name in self.groups[source]
@@ -46,7 +51,7 @@ class Storm:
         return float(part.x), float(part.y)
 
 
-def follow(run: Run) -> Storm:
+def follow(run: Run, watch: Watch | None = None, *, shelf: Shelf | None = None) -> Storm:
     """The storm of a run; a run without one is an answer too, and kept as such."""
     from labkit.verify.cyclones import study
 
@@ -54,11 +59,22 @@ def follow(run: Run) -> Storm:
         if not dated(run.times):
             found, todo = "numbers", "write the times as dates, from which a storm's motion can be told"
             raise DataError("times of this run", found=found, expected="dates", todo=todo)
-        found = study(run.tree)
+        found = study(run.tree, **({"progress": watch.progress, "cancel": watch.cancelled} if watch else {}))
     except DataError as error:
         return Storm({}, str(error))
     groups = {source: found[source].to_dataset().load() for source in ORDER if source in found.children}
-    return Storm(groups, closest=_closest(run, groups["prediction"]) if "prediction" in groups else None)
+    closest = _closest(run, groups["prediction"]) if "prediction" in groups else None
+    return Storm(groups, closest=closest, best=tuple(shelf.best_of(run, groups[followed(found)])) if shelf else ())
+
+
+def followed(found: xr.DataTree) -> str:
+    """The source whose storm the others' was compared with."""
+    return found.attrs["reference"]
+
+
+def key_of(run: Run) -> tuple:
+    """What the library knows the storm of a run by."""
+    return run.id, "storm"
 
 
 def dated(times: np.ndarray) -> bool:
@@ -75,13 +91,21 @@ def _closest(run: Run, members: xr.Dataset) -> np.ndarray:
     return near.astype(np.float32).repeat(k, 1).repeat(k, 2)[:, : run.y.size, : run.x.size]
 
 
+class StormSession(Session):
+    """A session beside whose runs lie best tracks and cases."""
+
+    def __init__(self, library, state, *, shelf: Shelf | None = None) -> None:
+        super().__init__(library, state)
+        self.shelf = shelf or Shelf()
+
+
 class StormView(Computed):
     """A view of the storm of a run, which is followed when the first of them is looked at."""
 
-    working = "Following the storm through every member ..."
+    working, long = "Following the storm through every member ...", True
 
     def ask(self, run: Run):
-        return (run.id, "storm"), partial(follow, run)
+        return key_of(run), partial(follow, run, shelf=self.session.shelf)
 
     def show_result(self, run: Run) -> None:
         if not self.result.nothing:

@@ -1,18 +1,25 @@
-"""Intensity: one number of the storm through time, and over the members at this time beside the oracle's."""
+"""Intensity: one number of the storm through time and over its members, or its wind against its pressure."""
 
 from __future__ import annotations
 
+from html import escape
+
 import numpy as np
 import panel as pn
+from bokeh.models import ColumnDataSource
 
 from apps.parts.labels import time_label
 from apps.parts.runs import Run
 from apps.parts.series import Distribution, Fan
+from apps.parts.sources import put
 from apps.parts.view import column, row, select
 from apps.storms.following import Storm, StormView, spread_text
-from apps.storms.state import MEASURES
+from apps.storms.pressure_panel import MINUTES, WindPressure
+from apps.storms.shelf import BEST_COLOUR, OF_BEST
+from apps.storms.state import MEASURES, RELATION
 from labkit.plots.storms import LABELS, label_of
 from labkit.verify.cyclones.structure import MEASURES as KNOWN
+from labkit.verify.cyclones.wind_pressure import ATKINSON_HOLLIDAY, residual
 
 SOURCES = ("prediction", "oracle", "truth", "regression", "interpolation")
 
@@ -24,21 +31,37 @@ class IntensityView(StormView):
     def build(self, run: Run) -> pn.viewable.Viewable:
         self.fan = Fan("Through time", beside=("interpolation", "regression"))
         self.fan.figure.height = 330
+        self.best = ColumnDataSource({"xs": [], "ys": []})
+        look = {"line_color": BEST_COLOUR, "line_dash": "dashed", "line_width": 2, "legend_label": "Best track"}
+        self.fan.figure.multi_line("xs", "ys", source=self.best, **look)
         self.histogram = Distribution("At this time")
-        self.chosen = select(self.state.param.measure, {LABELS[name]: name for name in MEASURES}, "Number", width=260)
+        self.pressure = WindPressure()
+        options = {LABELS[name]: name for name in MEASURES} | {"wind against pressure": RELATION}
+        self.chosen = select(self.state.param.measure, options, "Number", width=260)
         self.meaning = pn.pane.HTML(sizing_mode="stretch_width", margin=(6, 12), styles={"opacity": "0.75"})
-        self.body = column(self.fan.figure, self.histogram.figure)
+        self.body = column(self.fan.figure, self.histogram.figure, self.pressure.figure)
         return column(row(self.chosen, self.meaning, align="center"), self.body)
 
     def show_storm(self, run: Run, storm: Storm) -> None:
         state = self.state
-        self.meaning.object = KNOWN[state.measure][1].capitalize() + "."
+        both = state.measure == RELATION
+        self.fan.figure.visible = self.histogram.figure.visible = not both
+        self.pressure.figure.visible = both
+        if both:
+            self.meaning.object = "Winds of models are taken as means over ten minutes; best tracks are converted."
+            self.pressure.show(storm, state.time)
+            return
+        told = [f" Best track: {escape(best.label)}." for best in storm.best if state.measure in OF_BEST]
+        self.meaning.object = KNOWN[state.measure][1].capitalize() + "." + "".join(told)
         series = {s: storm.values(s, state.measure) for s in SOURCES if storm.has(s, state.measure)}
         series.setdefault("prediction", np.full((run.n_members, len(run.times)), np.nan))
         self.fan.show(run.times, series, label_of(state.measure), state.time, state.member)
+        put(self.best, _courses(run, storm, state.measure))
         self.histogram.show({s: values[..., state.time] for s, values in series.items()}, label_of(state.measure))
 
     def say_storm(self, run: Run, storm: Storm) -> str:
+        if self.state.measure == RELATION:
+            return _say_relation(run, storm, self.state.time)
         state, name = self.state, LABELS[self.state.measure]
         unit = KNOWN[state.measure][0].replace(" s-1", "/s").replace("1", "") if state.measure in KNOWN else ""
         digits = 2 if state.measure.startswith("asymmetry") else 0
@@ -55,3 +78,20 @@ class IntensityView(StormView):
         if storm.has("oracle", state.measure):
             said.append("oracle " + spread_text(storm.values("oracle", state.measure)[:, state.time], "", digits))
         return f"{name.capitalize()}{f' [{unit}]' if unit.strip() else ''}, {when}: {'; '.join(said)}."
+
+
+def _courses(run: Run, storm: Storm, measure: str) -> dict[str, list]:
+    """Each best track's values of a measure by time, where it knows them."""
+    ways = [best.track[OF_BEST[measure]].values for best in storm.best] if measure in OF_BEST else []
+    known = [(run.times[np.isfinite(way)], way[np.isfinite(way)]) for way in ways]
+    return {"xs": [times for times, _ in known], "ys": [way for _, way in known]}
+
+
+def _say_relation(run: Run, storm: Storm, time: int) -> str:
+    """How much more or less wind the members have than the published relation gives for their pressure."""
+    when = time_label(run.times[time])
+    if not storm.has("prediction", "min_pressure"):
+        return f"{when}: this run has no pressure, which its wind could be compared with."
+    members = storm.groups["prediction"].isel(time=time)
+    above = residual(members.max_wind, members.min_pressure, ATKINSON_HOLLIDAY, averaging_min=MINUTES).values
+    return f"{when}: wind of the members minus that of {ATKINSON_HOLLIDAY.name}: {spread_text(above, 'm/s')}."

@@ -22,6 +22,7 @@ URL_NAMES = {
     "tab": "tab",
 }
 MEASURES = ("max_wind", "wave_wind", "mean_wind", "rmw", "min_pressure", "asymmetry1", "asymmetry2")
+RELATION = "relation"  # of wind and pressure, in place of one of these numbers
 PROFILES = ("tangential", "radial", "speed", "t2m", "tp", "reflectivity", "msl")
 FURTHEST_KM = 200.0
 
@@ -34,7 +35,7 @@ class StormState(param.Parameterized):
     time = param.Integer(0, bounds=(0, 0), doc="Position in time.")
     member = param.Integer(0, bounds=(0, 0), doc="Member of the ensemble.")
     frame = param.Selector(default="storm", objects=["storm", "earth"], doc="Maps about each storm, or of the ground.")
-    measure = param.Selector(default="max_wind", objects=list(MEASURES), doc="Number whose course is shown.")
+    measure = param.Selector(default="max_wind", objects=[*MEASURES, RELATION], doc="Number whose course is shown.")
     profile = param.Selector(default="tangential", objects=list(PROFILES), doc="What is averaged around the centre.")
     within = param.Number(30.0, bounds=(5.0, FURTHEST_KM), doc="How near is a strike, in km.")
     start = Place(default=None, length=2, allow_None=True, doc="One end of the section across a front, x, y in km.")

@@ -17,6 +17,7 @@ from apps.parts.scale import Look
 from apps.parts.sources import put
 from apps.parts.view import column, row, switch
 from apps.storms.following import ORDER, Storm, StormView, member_label, spread_text
+from apps.storms.shelf import BEST_COLOUR, OF_BEST, BestTrack
 from apps.storms.state import FURTHEST_KM
 from labkit.plots.colours import PROBABILITIES, SOURCE_COLOURS, SOURCE_LABELS, palette
 from labkit.verify.cyclones.ensembles import cone
@@ -98,6 +99,7 @@ class Tracks:
         empty = {"xs": [], "ys": []}
         self.members, self.oracle, self.cone = (ColumnDataSource(dict(empty)) for _ in range(3))
         self.lines = {source: ColumnDataSource(dict(empty)) for source in (*SINGLES, "mean", "member")}
+        self.best = ColumnDataSource(dict(empty))
         self.now = ColumnDataSource({"x": [], "y": [], "colour": [], "name": []})
         self.circles = ColumnDataSource({"x": [], "y": [], "r": []})
         rings = {"radius": "r", "fill_color": None, "line_color": "#444444", "line_alpha": 0.35}
@@ -108,6 +110,8 @@ class Tracks:
             colour = SOURCE_COLOURS.get(source, "#111111")
             _add(plot, line, "#ffffff", 4.2, 0.7)
             _add(plot, line, colour, 2.4, 1.0)
+        _add(plot, self.best, "#ffffff", 4.2, 0.7)
+        _add(plot, self.best, BEST_COLOUR, 2.0, 1.0, dash=[6, 3])
         marks = {"fill_color": "colour", "line_color": "white", "size": 10}
         dots = plot.add_glyph(self.now, Scatter(x="x", y="y", **marks))
         plot.add_tools(HoverTool(renderers=[dots], tooltips=[("", "@name")]))
@@ -120,11 +124,17 @@ class Tracks:
         chosen = _ways(storm, "prediction", member)
         put(self.lines["member"], chosen)
         put(self.circles, _circles(storm))
+        put(self.best, _lines([(best.track.x.values, best.track.y.values) for best in storm.best]))
         found = [(source, *storm.place(source, time, member)) for source in ORDER if source != "oracle"]
         found = [(source, x, y) for source, x, y in found if np.isfinite(x + y)]
         names = [label if source == "prediction" else SOURCE_LABELS[source] for source, _, _ in found]
         colours = ["#111111" if source == "prediction" else SOURCE_COLOURS[source] for source, _, _ in found]
-        columns = {"x": [x for _, x, _ in found], "y": [y for _, _, y in found]}
+        places = [(x, y) for _, x, y in found]
+        for best in storm.best:
+            x, y = (float(best.track[axis][time]) for axis in ("x", "y"))
+            if np.isfinite(x + y):
+                places, names, colours = [*places, (x, y)], [*names, best.label], [*colours, BEST_COLOUR]
+        columns = {"x": [x for x, _ in places], "y": [y for _, y in places]}
         put(self.now, columns | {"colour": colours, "name": names})
 
 
@@ -138,12 +148,16 @@ def table_html(run: Run, storm: Storm, time: int, member: int) -> str:
         if source == "prediction":
             one = group.isel(ensemble=member)
             lines.append(_line(one, storm, "member", member_label(run, member), "#111111", time, shown))
+    lines += [_best_line(best, storm, time, shown) for best in storm.best]
     style = (
         "<style>table{border-collapse:collapse;font-size:13px} td,th{padding:3px 8px;text-align:right;"
         "border-bottom:1px solid rgba(128,128,128,.3);font-weight:400} td:first-child{text-align:left}"
         " th{opacity:.75;vertical-align:bottom}</style>"
     )
     note = "Ensembles: median, and 5 to 95 % of the members below it. Off: distance from the truth's centre."
+    note += " Winds of models are those of a time step; best tracks say over how long theirs are means." * bool(
+        storm.best
+    )
     return (
         f"{style}<table><tr><th></th><th>off [km]</th>{head}</tr>{''.join(lines)}</table>"
         f"<p style='font-size:12px;opacity:.75'>{escape(note)}</p>"
@@ -160,6 +174,12 @@ def _line(group: xr.Dataset, storm: Storm, source: str, label: str, colour: str,
     cells += [_number(group[name].values[..., time] * factor, digits) for name, _, _, factor, digits in shown]
     dot = f"<span style='color:{colour}'>&#9679;</span>"
     return f"<tr><td>{dot} {escape(label)}</td>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
+
+
+def _best_line(best: BestTrack, storm: Storm, time: int, shown) -> str:
+    """The line of a best track: its wind, radius and pressure where others have theirs."""
+    own = best.track.rename({of: name for name, of in OF_BEST.items()})
+    return _line(own, storm, "best", f"Best track, {best.label}", BEST_COLOUR, time, shown)
 
 
 def _off(group: xr.Dataset, storm: Storm, time: int) -> str:
@@ -185,10 +205,13 @@ def _ways(storm: Storm, source: str, member: int | None = None) -> dict[str, lis
     if source not in storm.groups:
         return {"xs": [], "ys": []}
     x, y = (np.atleast_2d(storm.values(source, axis)) for axis in ("x", "y"))
-    chosen = range(len(x)) if member is None else [member]
-    known = [np.isfinite(x[k]) & np.isfinite(y[k]) for k in chosen]
-    pick = list(zip(chosen, known, strict=True))
-    return {"xs": [x[k][there].round(2) for k, there in pick], "ys": [y[k][there].round(2) for k, there in pick]}
+    return _lines([(x[k], y[k]) for k in (range(len(x)) if member is None else [member])])
+
+
+def _lines(ways: list[tuple[np.ndarray, np.ndarray]]) -> dict[str, list]:
+    known = [np.isfinite(x) & np.isfinite(y) for x, y in ways]
+    pairs = list(zip(ways, known, strict=True))
+    return {"xs": [x[there].round(2) for (x, _), there in pairs], "ys": [y[there].round(2) for (_, y), there in pairs]}
 
 
 def _circles(storm: Storm) -> dict[str, list]:
@@ -199,5 +222,6 @@ def _circles(storm: Storm) -> dict[str, list]:
     return {"x": middle.x.values[known], "y": middle.y.values[known], "r": middle.radius.values[known]}
 
 
-def _add(plot: figure, source: ColumnDataSource, colour: str, width: float, alpha: float) -> None:
-    plot.add_glyph(source, MultiLine(xs="xs", ys="ys", line_color=colour, line_width=width, line_alpha=alpha))
+def _add(plot: figure, source: ColumnDataSource, colour: str, width: float, alpha: float, dash=()) -> None:
+    look = {"line_color": colour, "line_width": width, "line_alpha": alpha, "line_dash": list(dash)}
+    plot.add_glyph(source, MultiLine(xs="xs", ys="ys", **look))

@@ -82,6 +82,28 @@ class BestTracks:
             )
         return self._only(close.sort_values("apart").storm.drop_duplicates())
 
+    def along(self, lat, lon, times, *, within_km: float = 300.0) -> "BestTracks":
+        """The storms that ran along a way (degrees, at `times`, UTC), by their mean distance from it at the times that
+        both have, the nearest first; DataError if none is within that distance."""
+        times = pd.DatetimeIndex(np.atleast_1d(times))
+        day = pd.Timedelta(days=1)  # rows are 6 or 12 hours apart
+        there = self.table[self.table.time.between(times.min() - day, times.max() + day)]
+        apart = {}
+        for one in there.storm.unique():
+            own = self._only([one]).at(times)
+            distance = distance_km(np.asarray(lat), np.asarray(lon), own.lat.to_numpy(), own.lon.to_numpy())
+            if np.isfinite(distance).any():
+                apart[one] = float(np.nanmean(distance))
+        close = sorted((one for one in apart if apart[one] <= within_km), key=apart.__getitem__)
+        if not close:
+            raise DataError(
+                f"best track of a storm between {times.min():%Y-%m-%d %H} and {times.max():%Y-%m-%d %H} UTC",
+                found=f"none of {len(self)} storms of {self.agency} on that way",
+                expected=f"one within {within_km:g} km of it",
+                todo="choose another table, or allow a greater distance",
+            )
+        return self._only(close)
+
     def averaged_over(self, minutes: int) -> "BestTracks":
         """The same storms with their winds as means over 1 or 10 minutes, by the factor 0.93 for winds at sea that
         Harper et al. (2010) recommend. Radii of wind speeds are dropped when winds change: they have no such factor."""

@@ -90,10 +90,11 @@ def best_track(case: Case, tracks: BestTracks | None = None) -> BestTracks:
     if case.storm is None:
         expected, todo = "the IBTrACS id of its storm", "choose a case of a real cyclone, or add the id to yours"
         raise DataError(f"best track of {case.key}", found="no storm", expected=expected, todo=todo)
-    return (tracks or _table()).storm(case.storm)
+    return (tracks or near_taiwan()).storm(case.storm)
 
 
-def _table() -> BestTracks:
+def near_taiwan() -> BestTracks:
+    """The lab's table of storms near Taiwan since 2000, by JTWC; DataError where it is not on this machine."""
     name, file, agency = TRACKS
     return _read_table(fetch(name) / file, agency)
 

@@ -69,15 +69,24 @@ def project(lines: Lines, x: np.ndarray, y: np.ndarray, lat: np.ndarray, lon: np
     The part within a tenth of the grid's width is kept. Grids without lat, lon, across the date line or around a
     pole get no line.
     """
-    if not np.isfinite(lat).all() or np.ptp(lon) > 180 or np.abs(lat).max() > 88:
+    if _unknown(lat, lon):
         return []
-    margin = 0.1 * max(np.ptp(lat), np.ptp(lon)) + 0.1
-    box = (lon.min() - margin, lon.max() + margin, lat.min() - margin, lat.max() + margin)
-    inside = [piece for line in lines for piece in _clip(line, box)]
+    inside = [piece for line in lines for piece in _clip(line, lat, lon)]
     if not inside:
         return []
     to_xy = _fit(x, y, lat, lon)
     return [to_xy(piece) for piece in inside]
+
+
+def locate(places: np.ndarray, x: np.ndarray, y: np.ndarray, lat: np.ndarray, lon: np.ndarray) -> np.ndarray:
+    """Places (point, 2) of lon, lat as x, y, as `project` does lines; NaN for those that it would leave out."""
+    found = np.full(np.shape(places), np.nan)
+    if _unknown(lat, lon):
+        return found
+    inside = _inside(places, lat, lon)
+    if inside.any():
+        found[inside] = _fit(x, y, lat, lon)(places[inside])
+    return found
 
 
 def graticule(x: np.ndarray, y: np.ndarray, lat: np.ndarray, lon: np.ndarray) -> list[tuple[str, np.ndarray]]:
@@ -93,10 +102,19 @@ def graticule(x: np.ndarray, y: np.ndarray, lat: np.ndarray, lon: np.ndarray) ->
     return lines
 
 
-def _clip(line: np.ndarray, box: tuple[float, float, float, float]) -> Lines:
-    west, east, south, north = box
-    lon, lat = line.T
-    keep = (lon >= west) & (lon <= east) & (lat >= south) & (lat <= north)
+def _unknown(lat: np.ndarray, lon: np.ndarray) -> bool:
+    return not np.isfinite(lat).all() or np.ptp(lon) > 180 or np.abs(lat).max() > 88
+
+
+def _inside(places: np.ndarray, lat: np.ndarray, lon: np.ndarray) -> np.ndarray:
+    """Which places (point, 2) of lon, lat lie within the grid or a tenth of its width about it."""
+    margin = 0.1 * max(np.ptp(lat), np.ptp(lon)) + 0.1
+    low, high = ([edge(axis) for axis in (lon, lat)] for edge in (np.min, np.max))
+    return ((places >= np.array(low) - margin) & (places <= np.array(high) + margin)).all(1)
+
+
+def _clip(line: np.ndarray, lat: np.ndarray, lon: np.ndarray) -> Lines:
+    keep = _inside(line, lat, lon)
     breaks = np.flatnonzero(np.diff(keep.astype(int))) + 1
     return [
         part
