@@ -8,6 +8,7 @@ from vortices import Vortex, fields
 
 from labkit.errors import DataError
 from labkit.verify.cyclones import find, intensity, profiles
+from labkit.verify.cyclones.polar import ANGLES, LEAST_SEEN, around, around_wind
 
 KNOT = 1852 / 3600
 INFLOW = np.cos(np.deg2rad(20))
@@ -138,3 +139,99 @@ def test_a_radius_that_may_lie_beyond_the_edge_is_not_told():
         centre = xr.Dataset({"row": 47.5 + 164 / 4, "col": 47.5 + 164 / 4, "size": 40.0})
         found = intensity(data, centre)
         assert np.isfinite(found.rmw) == seen and np.isfinite(found.mean_wind) == seen
+
+
+ANGLE = 2 * np.pi * np.arange(ANGLES) / ANGLES
+
+
+def hidden(ring: np.ndarray, share: float, start: int) -> np.ndarray:
+    """A ring of which only a `share`, from sample `start` on, is known."""
+    known = np.zeros(ANGLES, bool)
+    known[(np.arange(round(share * ANGLES)) + start) % ANGLES] = True
+    return np.where(known, ring, np.nan)
+
+
+def eddies(seed: int) -> np.ndarray:
+    """Two rings (radial, tangential) with a mean, a uniform flow and eddies of about a sixth of a ring, m/s."""
+    rng = np.random.default_rng(seed)
+    turning = np.exp(1j * np.arange(2, 9)[:, None] * ANGLE)
+    made = ((rng.normal(size=(2, 7)) + 1j * rng.normal(size=(2, 7))) @ turning).real * 0.8
+    east, north = rng.normal(0, 6, 2)
+    made[0] += -8 + east * np.cos(ANGLE) + north * np.sin(ANGLE)
+    made[1] += 25 - east * np.sin(ANGLE) + north * np.cos(ANGLE)
+    return made
+
+
+def test_the_mean_of_a_full_ring_is_its_mean():
+    radial, tangential = eddies(3)
+    assert around(tangential) == pytest.approx(tangential.mean(), abs=1e-12)
+    np.testing.assert_allclose(around_wind(radial, tangential), (radial.mean(), tangential.mean()), rtol=1e-12)
+
+
+def test_a_ring_needs_two_fifths_of_itself():
+    ring = 20 + 0 * ANGLE
+    for share, known in ((LEAST_SEEN + 0.02, True), (LEAST_SEEN - 0.02, False)):
+        part = hidden(ring, share, 5)
+        assert np.isfinite(around(part)) == known
+        assert np.isfinite(around_wind(part, part)).all() == known
+    rings = np.stack([[ring, hidden(ring, 0.5, 9)], [hidden(ring, 0.1, 0), np.nan * ring]])
+    np.testing.assert_allclose(around(rings), [[20, 20], [np.nan, np.nan]])
+    np.testing.assert_allclose(around_wind(rings, 2 * rings)[1], [[40, 40], [np.nan, np.nan]])
+
+
+@pytest.mark.parametrize("start", [0, 20, 47])
+def test_half_a_ring_of_a_uniform_flow_is_no_bias_of_the_wind_and_a_bounded_one_of_others(start):
+    """The plain mean would be off by up to 2 / pi = 0.64 of the amplitude."""
+    radial, tangential = 6 * np.cos(ANGLE - 1), -6 * np.sin(ANGLE - 1)
+    means = around_wind(hidden(radial - 5, 0.5, start), hidden(tangential + 30, 0.5, start))
+    np.testing.assert_allclose(means, (-5, 30), atol=1e-9)
+    bias = [around(hidden(np.cos(ANGLE - 2 * np.pi * k / 36), 0.5, start)) for k in range(36)]
+    assert np.abs(bias).max() < 0.44
+    assert np.abs([around(hidden(np.cos(ANGLE - 2 * np.pi * k / 36), 0.8, start)) for k in range(36)]).max() < 0.12
+
+
+def test_with_eddies_the_fitted_means_are_nearer_to_those_of_the_full_rings():
+    miss = {"wind": [], "others": [], "plain": []}
+    for seed in range(40):
+        whole = eddies(seed)
+        part = np.stack([hidden(ring, 0.5, 7 * seed) for ring in whole])
+        miss["wind"].append(np.array(around_wind(*part)) - whole.mean(-1))
+        miss["others"].append(around(part) - whole.mean(-1))
+        miss["plain"].append(np.nanmean(part, -1) - whole.mean(-1))
+    rms = {name: np.sqrt(np.mean(np.square(values))) for name, values in miss.items()}
+    assert rms["wind"] < 0.5 * rms["plain"] and rms["others"] < 0.85 * rms["plain"]
+
+
+def test_rain_that_is_seen_on_one_side_does_not_become_negative():
+    rain = 4 * np.maximum(np.cos(ANGLE), 0) ** 8
+    for start in range(0, ANGLES, 3):
+        assert 0 <= around(hidden(rain, 0.45, start)) <= 4
+
+
+@pytest.mark.parametrize("side", ["row", "col"])
+@pytest.mark.parametrize("end", [0, 127])
+def test_half_off_the_grid_a_carried_vortex_keeps_its_profile(side, end):
+    """The centre lies on the border; the plain means would be off by up to 3.8 m/s."""
+    place = {"row": 63.5, "col": 63.5} | {side: float(end)}
+    x, y = (4.0 * (place[name] - 63.5) for name in ("col", "row"))
+    vortex = Vortex(x=x, y=y, vmax=40, rmw=40)
+    data = fields(vortex, shape=(128, 128), flow=(6.0, -3.0))
+    centre = xr.Dataset(place | {"size": 40.0})
+    radius = np.arange(16, 160, 12.0)
+    found, wind = profiles(data, centre, radius), vortex.tangential(radius)
+    np.testing.assert_allclose(found.tangential, wind * INFLOW, atol=0.3)
+    np.testing.assert_allclose(found.radial, -wind * np.sin(np.deg2rad(20)), atol=0.3)
+    numbers = intensity(data, centre)
+    assert float(numbers.mean_wind) == pytest.approx(40 * INFLOW, rel=0.01)
+    assert float(numbers.rmw) == pytest.approx(40, abs=2)
+
+
+def test_masked_land_on_one_side_leaves_the_profile():
+    data = fields(Vortex(vmax=40, rmw=40), shape=(128, 128), flow=(6.0, -3.0))
+    land = (data.x > 25) & (abs(data.y) < 90)
+    radius = np.arange(48, 120, 12.0)
+    place = xr.Dataset({"row": 63.5, "col": 63.5, "size": 40.0})
+    found, whole = (profiles(part, place, radius) for part in (data.where(~land), data))
+    np.testing.assert_allclose(found.tangential, whole.tangential, atol=0.3)
+    np.testing.assert_allclose(found.radial, whole.radial, atol=0.3)
+    assert np.isfinite(found.speed).all()

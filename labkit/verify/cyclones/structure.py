@@ -11,7 +11,7 @@ from labkit.errors import DataError
 from labkit.verify.cyclones.centres import pressure_centre
 from labkit.verify.cyclones.finding import PRESSURE, WIND, _whole, moving, over_times
 from labkit.verify.cyclones.ground import SPACE, Ground
-from labkit.verify.cyclones.polar import Rings, around, waves
+from labkit.verify.cyclones.polar import Rings, around, around_wind, waves
 from labkit.winds import KNOT
 
 QUADRANTS = ("ne", "se", "sw", "nw")
@@ -37,7 +37,8 @@ def intensity(fields: xr.Dataset, centres: xr.Dataset) -> xr.Dataset:
 
     The highest wind is looked for within three filter radii. A radius of 34 kt is where, going outwards from the
     strongest wind of a direction, it falls below 34 kt for the first time. NaN where there is no centre, or too little
-    of the rings lies on the grid; `rmw` and `mean_wind` also where the outermost known ring has the highest mean.
+    of the rings is known (0.4 for means, as in `profiles`; 0.8 for waves); `rmw` and `mean_wind` also where the
+    outermost known ring has the highest mean.
     """
     names = [*WIND, *([PRESSURE] if PRESSURE in fields else [])]
     return _applied(_intensities, fields, centres, names, [], [*MEASURES, *RADII], {
@@ -48,7 +49,12 @@ def intensity(fields: xr.Dataset, centres: xr.Dataset) -> xr.Dataset:
 
 def profiles(fields: xr.Dataset, centres: xr.Dataset, radius_km: np.ndarray) -> xr.Dataset:
     """Azimuthal means (..., radius) about the centres: `tangential` (cyclonic), `radial` (outward) and `speed` of the
-    wind, and every other field that is given, in its own unit. NaN where less than half of a ring is known."""
+    wind, and every other field that is given, in its own unit.
+
+    NaN where less than 0.4 of a ring is known. Where a part of it is unknown, beyond the grid or masked, the mean is
+    not that of the rest, which would take the flow that carries the cyclone for its rotation, but fitted together with
+    that flow: see `polar.around_wind` and `polar.around`, which say how far off it comes out.
+    """
     radius_km = np.asarray(radius_km, np.float64)
     if radius_km.ndim != 1 or not len(radius_km) or (radius_km < 0).any():
         raise DataError("radii of a profile", found=str(radius_km), expected="numbers from 0 km", todo="give some")
@@ -107,7 +113,7 @@ def _intensities(fields: dict, ground: Ground, row: float, col: float, radius_km
     u, v = (rings.sample(fields[name]) for name in WIND)
     radial, tangential = rings.turned(u, v)
     within = rings.radius <= max(3 * radius_km, NEAR_KM)
-    mean = np.where(within, ground.turn * around(tangential), np.nan)
+    mean = np.where(within, ground.turn * around_wind(radial, tangential)[1], np.nan)
     p, bearing = fields.get(PRESSURE), ground.bearing(row, col)
     found = dict.fromkeys([*MEASURES, *RADII], np.nan)
     found["max_wind"] = _highest(
@@ -149,9 +155,10 @@ def _profiles(fields: dict, ground: Ground, row: float, col: float, radius_km: f
     rings = Rings.about(row, col, ground.spacing(row, col), radii)
     u, v = (rings.sample(fields[name]) for name in WIND)
     radial, tangential = rings.turned(u, v)
-    parts = [ground.turn * tangential, radial, np.hypot(u, v)]
-    parts += [rings.sample(field) for name, field in fields.items() if name not in WIND]
-    return np.stack([around(part) for part in parts], axis=-1)
+    outward, turning = around_wind(radial, tangential)
+    others = [rings.sample(field) for name, field in fields.items() if name not in WIND]
+    means = [ground.turn * turning, outward, *(around(part) for part in (np.hypot(u, v), *others))]
+    return np.stack(means, axis=-1)
 
 
 def _radii(spacing: tuple[float, float]) -> np.ndarray:
