@@ -96,7 +96,7 @@ def section_fields(tree: xr.DataTree, source: str, time: int) -> xr.Dataset | No
     warmth = group[names["t2m"]].isel(time=time)
     height = _orography(tree)
     if height is not None and source == "interpolation":
-        some = group[names["t2m"]].isel(time=slice(0, ENOUGH)).mean("time")
+        some = group[names["t2m"]].isel(time=slice(0, ENOUGH)).mean("time").compute()
         height = coarse_ground(height.assign_coords(axes), some)
     made = {"temperature": warmth if height is None else at_sea_level(warmth, height)}
     made |= {name: group[names[name]].isel(time=time) for name in ("u10", "v10") if name in names}
