@@ -179,7 +179,7 @@ def test_what_is_seen_can_be_taken_along(page, address, tmp_path):
             page.get_by_text(name, exact=True).click()
         path = tmp_path / download.value.suggested_filename
         download.value.save_as(path)
-        assert path.read_bytes().startswith(magic) and path.stem == "storm-structure"
+        assert path.read_bytes().startswith(magic) and path.stem == "storm-structure-t2"
 
 
 AT = """([x, y]) => {

@@ -47,10 +47,10 @@ class Shell(pn.viewable.Viewer):
     """Tabs of views of one session, of which only the one that is looked at is drawn.
 
     An app names its `title`, the `state_type` of what is chosen (whose parameters `run`, `variable`, `time` and `tab`
-    every app has), its `views` with their titles, the `url_names` of its state's parameters and the `endings` of the
-    files that can be taken along. It says what it does with a run: `load_run`, `make_sidebar`, `fill_sidebar`,
-    `refresh`, `take` and `code_text`. A selection given by name is checked as one from the address is.
-    `session(library, state)` makes the session, for apps whose views share more than these two.
+    every app has), its `views` with their titles, the `url_names` of its state's parameters, the `endings` of files to
+    take along and the parameters that these are `named_by`. It says what it does with a run: `load_run`,
+    `make_sidebar`, `fill_sidebar`, `refresh`, `take`, `code_text`. A selection given by name is checked as one from the
+    address is. `session(library, state)` makes the session, for apps whose views share more than these two.
     """
 
     title: str
@@ -58,6 +58,7 @@ class Shell(pn.viewable.Viewer):
     views_and_titles: Sequence[tuple[type[View], str]]
     url_names: Mapping[str, str]
     endings: Sequence[str] = ("png", "csv")
+    named_by: Sequence[str] = ("variable", "time")
     run_label = "Run"
 
     def __init__(self, library: Library, *, session: Callable[..., Session] = Session, **selection) -> None:
@@ -221,8 +222,8 @@ class Shell(pn.viewable.Viewer):
         self.run_select.param.update(options=options, value=self.state.run)
 
     def _file_name(self, ending: str) -> str:
-        state = self.state
-        return file_name(state.run, state.variable, state.tab, f"t{state.time}", ending=ending)
+        parts = (f"t{self.state.time}" if name == "time" else getattr(self.state, name) for name in self.named_by)
+        return file_name(self.state.run, *parts, ending=ending)
 
     def _announce(self, sentence: str) -> None:
         self.headline.object = escape(sentence)

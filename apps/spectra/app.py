@@ -27,6 +27,7 @@ class SpectraExplorer(Shell):
     title = "Spectra explorer"
     run_label = "Run or data set"
     state_type = SpectraState
+    named_by = ("variable", "tab")
     url_names = URL_NAMES
     views_and_titles = (
         (SpectraView, "Spectra"),

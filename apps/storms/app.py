@@ -37,6 +37,7 @@ class TyphoonExplorer(Shell):
     title = "Typhoon explorer"
     run_label = "Case"
     state_type = StormState
+    named_by = ("tab", "time")
     url_names = URL_NAMES
     views_and_titles = (
         (TrackView, "Track"),

@@ -15,8 +15,9 @@ from apps.parts.sources import put
 from apps.parts.view import column, row, select
 from apps.storms.following import Storm, StormView, spread_text
 from apps.storms.pressure_panel import MINUTES, WindPressure
-from apps.storms.shelf import BEST_COLOUR, OF_BEST
+from apps.storms.shelf import OF_BEST
 from apps.storms.state import MEASURES, RELATION
+from labkit.plots.colours import BEST_TRACK_COLOUR
 from labkit.plots.storms import LABELS, label_of
 from labkit.verify.cyclones.structure import MEASURES as KNOWN
 from labkit.verify.cyclones.wind_pressure import ATKINSON_HOLLIDAY, residual
@@ -32,8 +33,9 @@ class IntensityView(StormView):
         self.fan = Fan("Through time", beside=("interpolation", "regression"))
         self.fan.figure.height = 330
         self.best = ColumnDataSource({"xs": [], "ys": []})
-        look = {"line_color": BEST_COLOUR, "line_dash": "dashed", "line_width": 2, "legend_label": "Best track"}
+        look = {"line_color": BEST_TRACK_COLOUR, "line_dash": "dashed", "line_width": 2, "legend_label": "Best track"}
         self.fan.figure.multi_line("xs", "ys", source=self.best, **look)
+        self.named = self.fan.figure.legend[0].items[-1]
         self.histogram = Distribution("At this time")
         self.pressure = WindPressure()
         options = {LABELS[name]: name for name in MEASURES} | {"wind against pressure": RELATION}
@@ -57,6 +59,7 @@ class IntensityView(StormView):
         series.setdefault("prediction", np.full((run.n_members, len(run.times)), np.nan))
         self.fan.show(run.times, series, label_of(state.measure), state.time, state.member)
         put(self.best, _courses(run, storm, state.measure))
+        self.named.visible = len(self.best.data["xs"]) > 0
         self.histogram.show({s: values[..., state.time] for s, values in series.items()}, label_of(state.measure))
 
     def say_storm(self, run: Run, storm: Storm) -> str:

@@ -8,8 +8,7 @@ from bokeh.plotting import figure
 
 from apps.parts.sources import put
 from apps.storms.following import Storm
-from apps.storms.shelf import BEST_COLOUR
-from labkit.plots.colours import SOURCE_COLOURS, SOURCE_LABELS
+from labkit.plots.colours import BEST_TRACK_COLOUR, SOURCE_COLOURS, SOURCE_LABELS
 from labkit.plots.storms import label_of
 from labkit.verify.cyclones.wind_pressure import ATKINSON_HOLLIDAY
 from labkit.winds import averaging_factor
@@ -35,8 +34,9 @@ class WindPressure:
             plot.scatter("x", "y", source=data, legend_label=SOURCE_LABELS[source], **look)
         said = f"{RELATION.name}, {MINUTES}-minute winds"
         plot.line("x", "y", source=self.curve, color="#555555", line_dash="dashed", legend_label=said)
-        look = {"marker": "x", "size": 9, "line_width": 2, "color": BEST_COLOUR}
+        look = {"marker": "x", "size": 9, "line_width": 2, "color": BEST_TRACK_COLOUR}
         plot.scatter("x", "y", source=self.best, legend_label=f"Best track, as {MINUTES}-minute winds", **look)
+        self.named = plot.legend[0].items[-1]
         plot.xaxis.axis_label = label_of("min_pressure", "hPa")
         plot.yaxis.axis_label = f"highest 10 m wind, {MINUTES}-minute mean [m/s]"
         plot.x_range.flipped = True
@@ -56,8 +56,10 @@ class WindPressure:
             put(self.now[source], _points(pressure[now], wind[now]))
             pool.append(np.ravel(pressure))
         put(self.best, _best_points(storm))
-        low, high = np.nanmin(np.concatenate(pool)), RELATION.environment_pa / 100
+        pool.append(self.best.data["x"])
+        low, high = np.nanmin(np.concatenate(pool), initial=np.inf), RELATION.environment_pa / 100
         axis = np.linspace(low - 2, high, 60) if np.isfinite(low) else np.array([])
+        self.named.visible = bool(storm.best)
         put(self.curve, {"x": axis, "y": RELATION.wind(100 * axis)})
 
 

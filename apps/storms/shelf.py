@@ -20,7 +20,6 @@ from labkit.plots.colours import plain
 from labkit.plots.geography import locate
 
 WITHIN_KM = 300.0
-BEST_COLOUR = "#000000"
 _IMPORTS = ("from labkit.data.best_tracks import track", "from labkit.data.cases import near_taiwan")
 OF_BEST = {"max_wind": "wind", "rmw": "rmw", "min_pressure": "pressure"}  # what a best track says of a measure
 ENDINGS = (".csv", ".dat", ".txt", ".bst", ".all")

@@ -17,9 +17,9 @@ from apps.parts.scale import Look
 from apps.parts.sources import put
 from apps.parts.view import column, row, switch
 from apps.storms.following import ORDER, Storm, StormView, member_label, spread_text
-from apps.storms.shelf import BEST_COLOUR, OF_BEST, BestTrack
+from apps.storms.shelf import OF_BEST, BestTrack
 from apps.storms.state import FURTHEST_KM
-from labkit.plots.colours import PROBABILITIES, SOURCE_COLOURS, SOURCE_LABELS, palette
+from labkit.plots.colours import BEST_TRACK_COLOUR, PROBABILITIES, SOURCE_COLOURS, SOURCE_LABELS, palette
 from labkit.verify.cyclones.ensembles import cone
 
 SINGLES = ("interpolation", "regression", "truth")
@@ -111,7 +111,7 @@ class Tracks:
             _add(plot, line, "#ffffff", 4.2, 0.7)
             _add(plot, line, colour, 2.4, 1.0)
         _add(plot, self.best, "#ffffff", 4.2, 0.7)
-        _add(plot, self.best, BEST_COLOUR, 2.0, 1.0, dash=[6, 3])
+        _add(plot, self.best, BEST_TRACK_COLOUR, 2.0, 1.0, dash=[6, 3])
         marks = {"fill_color": "colour", "line_color": "white", "size": 10}
         dots = plot.add_glyph(self.now, Scatter(x="x", y="y", **marks))
         plot.add_tools(HoverTool(renderers=[dots], tooltips=[("", "@name")]))
@@ -133,7 +133,7 @@ class Tracks:
         for best in storm.best:
             x, y = (float(best.track[axis][time]) for axis in ("x", "y"))
             if np.isfinite(x + y):
-                places, names, colours = [*places, (x, y)], [*names, best.label], [*colours, BEST_COLOUR]
+                places, names, colours = [*places, (x, y)], [*names, best.label], [*colours, BEST_TRACK_COLOUR]
         columns = {"x": [x for x, _ in places], "y": [y for _, y in places]}
         put(self.now, columns | {"colour": colours, "name": names})
 
@@ -179,7 +179,7 @@ def _line(group: xr.Dataset, storm: Storm, source: str, label: str, colour: str,
 def _best_line(best: BestTrack, storm: Storm, time: int, shown) -> str:
     """The line of a best track: its wind, radius and pressure where others have theirs."""
     own = best.track.rename({of: name for name, of in OF_BEST.items()})
-    return _line(own, storm, "best", f"Best track, {best.label}", BEST_COLOUR, time, shown)
+    return _line(own, storm, "best", f"Best track, {best.label}", BEST_TRACK_COLOUR, time, shown)
 
 
 def _off(group: xr.Dataset, storm: Storm, time: int) -> str:

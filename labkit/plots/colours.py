@@ -22,6 +22,8 @@ SOURCE_COLOURS = {
     "interpolation": "#8c8c8c",
 }
 
+BEST_TRACK_COLOUR = "#7b4fd0"  # dashed, seen on light and dark ground
+
 SOURCE_LABELS = {
     "interpolation": "Coarse input",
     "regression": "Regression",

@@ -14,6 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from labkit.errors import DataError
 from labkit.plots import selection
 from labkit.plots.colours import (
+    BEST_TRACK_COLOUR,
     PROBABILITIES,
     SOURCE_COLOURS,
     SOURCE_LABELS,
@@ -70,7 +71,7 @@ def track_figure(
             _way(axis, storm[source], x, y, **style, **move)
     axis.plot([], [], color=SOURCE_COLOURS["prediction"], lw=1, label="Members", **move)
     if best_track is not None and on_map:
-        axis.plot(best_track.lon, best_track.lat, "k--", lw=1.5, label="Best track", **move)
+        axis.plot(best_track.lon, best_track.lat, "--", color=BEST_TRACK_COLOUR, lw=1.8, label="Best track", **move)
     if time is not None and "truth" in storm.children:
         now = storm["truth"].isel(time=time)
         axis.plot(now[x], now[y], "o", ms=9, mfc="none", mec="black", mew=1.5, **move)

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from labkit.errors import DataError
-from labkit.plots.colours import SOURCE_COLOURS, SOURCE_LABELS, colour_map, plain
+from labkit.plots.colours import BEST_TRACK_COLOUR, SOURCE_COLOURS, SOURCE_LABELS, colour_map, plain
 from labkit.plots.figures import time_text
 from labkit.plots.storm_labels import ENSEMBLES, LABELS, SINGLES, label_of
 from labkit.plots.storm_maps import storm_maps_figure, track_figure
@@ -86,7 +86,7 @@ def intensity_figure(
     if best_track is not None and own in best_track:
         minutes = best_track[own].attrs.get("averaging_min")
         label = "Best track" + (f", {minutes}-minute mean" if minutes else "")
-        course.plot(best_track.time, best_track[own], "k--", lw=1.2, label=label)
+        course.plot(best_track.time, best_track[own], "--", color=BEST_TRACK_COLOUR, lw=1.6, label=label)
     course.axvline(times[time], color="#888888", ls="--", lw=1)
     course.set(ylabel=label_of(measure))
     course.set_title("Through time", loc="left", fontsize=10)

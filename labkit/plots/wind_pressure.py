@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from labkit.errors import DataError
-from labkit.plots.colours import SOURCE_COLOURS, SOURCE_LABELS
+from labkit.plots.colours import BEST_TRACK_COLOUR, SOURCE_COLOURS, SOURCE_LABELS
 from labkit.plots.figures import time_text
 from labkit.plots.storm_labels import ENSEMBLES, SINGLES, label_of
 from labkit.verify.cyclones.wind_pressure import ATKINSON_HOLLIDAY, ENVIRONMENT_PA, Fit, Relation, fit
@@ -99,7 +99,16 @@ def _best(axis: Axes, best_track: xr.Dataset, averaging_min: int) -> None:
         )
     factor = averaging_factor(int(minutes), averaging_min)
     said = f"Best track, {minutes}-minute mean" + (f" × {factor:.2f}" if factor != 1 else "")
-    axis.plot(best_track.pressure / 100, factor * best_track.wind, "k-x", lw=0.8, ms=6, zorder=6, label=said)
+    axis.plot(
+        best_track.pressure / 100,
+        factor * best_track.wind,
+        "-x",
+        color=BEST_TRACK_COLOUR,
+        lw=0.8,
+        ms=6,
+        zorder=6,
+        label=said,
+    )
 
 
 def _fit(pair, averaging_min: int, environment_pa: float, seed: int) -> Fit | None:
