@@ -215,15 +215,20 @@ def _frontogenesis(t: np.ndarray, u: np.ndarray, v: np.ndarray, *, spacing, smoo
 
 def _lines(t: np.ndarray, *, x, y, spacing, smooth_km: float, least: float, least_km: float) -> list[np.ndarray]:
     gx, gy, magnitude, parameter = _gradients(t, spacing=spacing, smooth_km=smooth_km)
+    ways = contourpy.contour_generator(x, y, np.ma.masked_invalid(parameter)).lines(0.0)
+    paths = [way for way in ways if _length(way) >= least_km]
+    if not paths:
+        return []
+    path, sample = np.concatenate(paths), partial(_at, x=x, y=y, spacing=spacing)  # all at once: they are many
+    slope = np.stack([sample(gx, path), sample(gy, path)], axis=-1)
+    narrow = _width_km(sample, parameter, path, slope, spacing) < WIDEST_KM
+    good = narrow & (sample(magnitude, path) >= least)
     found = []
-    for path in contourpy.contour_generator(x, y, np.ma.masked_invalid(parameter)).lines(0.0):
-        sample = partial(_at, x=x, y=y, spacing=spacing)
-        slope = np.stack([sample(gx, path), sample(gy, path)], axis=-1)
-        narrow = _width_km(sample, parameter, path, slope, spacing) < WIDEST_KM
-        for part in _runs(narrow & (sample(magnitude, path) >= least)):
-            way = path[part]
-            if _length(way) >= least_km:
-                found.append(way if _warm_on_the_right(way, slope[part]) else way[::-1])
+    for end, one in zip(np.cumsum([len(one) for one in paths]), paths, strict=True):
+        start = end - len(one)
+        for part in _runs(good[start:end]):
+            if _length(one[part]) >= least_km:
+                found.append(one[part] if _warm_on_the_right(one[part], slope[start:end][part]) else one[part][::-1])
     return sorted(found, key=_length, reverse=True)
 
 
