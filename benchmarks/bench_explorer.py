@@ -29,14 +29,15 @@ TABS = {
     "typhoon_explorer": ("Track", "Maps", "Structure", "Intensity", "Front"),
 }
 LIFETIME_MS = 500
-# Resolves with the milliseconds from the next key press until the time's label has changed and two frames were drawn.
+# Resolves with the milliseconds from the next key press until every text with a time (beside the slider, and above the
+# pictures once they are there) has changed and two frames were drawn.
 STOPWATCH = """() => {
-  const label = () => [...Bokeh.documents[0]._all_models.values()].map((m) => m.text ?? "")
-    .filter((text) => typeof text == "string" && text.includes("UTC")).join();
-  const before = label();
+  const texts = () => [...Bokeh.documents[0]._all_models.values()].map((m) => m.text ?? "")
+    .filter((text) => typeof text == "string" && text.includes("UTC"));
+  const before = texts(), changed = () => texts().length == before.length && !texts().some((t) => before.includes(t));
   window.elapsed = new Promise((resolve) => addEventListener("keydown", () => {
     const pressed = performance.now();
-    const look = () => label() == before ? requestAnimationFrame(look)
+    const look = () => !changed() ? requestAnimationFrame(look)
       : requestAnimationFrame(() => requestAnimationFrame(() => resolve(performance.now() - pressed)));
     look();
   }, {capture: true, once: true}));

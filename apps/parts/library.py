@@ -20,6 +20,7 @@ from labkit.plots.colours import plain
 from labkit.store.registry import Registry
 
 MAX_RESULTS = 64
+MAX_RESULT_BYTES = 512 * 2**20  # of those that say how much they hold
 MAX_DRAWN = 32
 
 
@@ -81,12 +82,12 @@ class Library:
                 watch = self._watches[key] = Watch() if waiter is not None else None
                 self._results[key] = future = self._workers.submit(work, *([watch] if watch else []))
                 future.add_done_callback(partial(self._finished, key))
-                while len(self._results) > MAX_RESULTS:
-                    self._results.popitem(last=False)
             if waiter is not None and self._watches.get(key) is not None:
                 self._watches[key].join(waiter)
             self._results.move_to_end(key)
-            return self._results[key]
+            future = self._results[key]
+            self._forget_oldest()
+            return future
 
     def result(self, key: Hashable) -> object | None:
         """What came of the work of a key; None before it is done."""
@@ -108,6 +109,15 @@ class Library:
             if future.exception() is not None:
                 self._results.pop(key, None)
 
+    def _forget_oldest(self) -> None:
+        """Give up what was asked for longest ago, beyond what is kept."""
+        held = {key: _nbytes(future) for key, future in self._results.items()}
+        for key in list(held)[:-1]:
+            if len(held) <= MAX_RESULTS and sum(held.values()) <= MAX_RESULT_BYTES:
+                return
+            held.pop(key)
+            self._results.pop(key)
+
     def drawn_path(self, name: str) -> Path:
         """Where a draw is written: a temporary folder of this server, gone when it ends. Refused when it holds many."""
         with self._lock:
@@ -123,6 +133,11 @@ class Library:
     def path(self, run_id: str) -> Path:
         """Where the run lies; for "show code" and never from the browser."""
         return self.registry[run_id].path
+
+
+def _nbytes(future: Future) -> int:
+    done = future.done() and not future.cancelled() and not future.exception()
+    return getattr(future.result(), "nbytes", 0) if done else 0
 
 
 def open_library(files: Sequence[str]) -> Library:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Collection, Hashable
 from functools import cached_property
 
 import numpy as np
@@ -136,6 +136,16 @@ class Run:
             nodes[f"/{name}"] = dataset
         return xr.DataTree.from_dict(nodes)
 
+    def held(self, names: Collection[str]) -> xr.DataTree:
+        """The tree with these variables, by the registry's names, in memory; those too large for it stay on disk."""
+        nodes = {"/": self.tree.to_dataset(inherit=False)}
+        for group in self.tree.children:
+            dataset = self.tree[group].to_dataset(inherit=False)
+            wanted = [str(v) for v in dataset.data_vars if canonical(str(v)) in names and dataset[v].chunks is not None]
+            small = [v for v in wanted if dataset[v].nbytes <= WHOLE_VARIABLE_BYTES]
+            nodes[f"/{group}"] = dataset.assign({v: dataset[v].copy(data=self._whole(group, v)) for v in small})
+        return xr.DataTree.from_dict(nodes)
+
     def limits(self, variable: str, time: int | None = None) -> tuple[float, float]:
         """Colour limits of truth and members, over the run (up to eight of its times) or at one time."""
         times = np.unique(np.linspace(0, len(self.times) - 1, 8).astype(int)) if time is None else [time]
@@ -159,9 +169,11 @@ class Run:
             )
         array = self.tree[group][variable]
         if array.nbytes <= WHOLE_VARIABLE_BYTES:
-            whole = self._store.get((self.id, group, variable), lambda: _values(array))
-            return whole[..., time, :, :]
+            return self._whole(group, variable)[..., time, :, :]
         return self._store.get((self.id, group, variable, time), lambda: _values(array.isel(time=time)))
+
+    def _whole(self, group: str, variable: str) -> np.ndarray:
+        return self._store.get((self.id, group, variable), lambda: _values(self.tree[group][variable]))
 
 
 def _values(array: xr.DataArray) -> np.ndarray:

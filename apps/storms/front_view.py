@@ -25,6 +25,9 @@ from labkit.variables import canonical, lookup
 
 HINT = "Drag the ends A and B of the line. On the map: the longest front of each member, input, regression, truth."
 
+NEEDED = {"t2m", "u10", "v10", "reflectivity", "tp", "orography"}
+AHEAD_BYTES = 64 * 2**20
+
 
 class FrontView(Computed):
     tab = "front"
@@ -65,6 +68,14 @@ class FrontView(Computed):
             if curve.figure.visible:
                 curve.show(cuts, name, state.member)
         self.sharp.object = _sharpness_html(front)
+        if front.nbytes <= AHEAD_BYTES:
+            self._look_ahead(run)
+
+    def _look_ahead(self, run: Run) -> None:
+        """Have the fronts beside this time worked out while it is looked at."""
+        for time in (self.state.time + 1, self.state.time - 1):
+            if 0 <= time < len(run.times):
+                self.session.library.compute((run.id, "front", time), partial(_front, run, time))
 
     def say(self, run: Run) -> str:
         if isinstance(self.result, str):
@@ -164,7 +175,7 @@ def _front(run: Run, time: int):
     """The front at a time; why there is none to look for, where the run has no temperature."""
     if "t2m" not in {canonical(variable) for variable in run.variables}:
         return "This run has no 2 m temperature, in which a front would be seen."
-    return front_of(run.tree, time=time)
+    return front_of(run.held(NEEDED), time=time)
 
 
 def _sharpness_html(front) -> str:

@@ -40,6 +40,11 @@ class Front:
     sharpness: dict[str, np.ndarray]
     fields: dict[str, xr.Dataset]
 
+    @property
+    def nbytes(self) -> int:
+        """Memory that the fields take."""
+        return sum(fields.nbytes for fields in self.fields.values())
+
 
 def front_of(tree: xr.DataTree, *, time: int = 0, smooth_km: float = SMOOTH_KM) -> Front:
     """The front of all sources at one time. DataError where the tree has no 2 m temperature."""
