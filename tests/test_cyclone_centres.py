@@ -8,6 +8,7 @@ from vortices import Vortex, axes, fields
 from labkit.data.idealised.reader import IdealisedConfig, world
 from labkit.errors import DataError
 from labkit.verify.cyclones import Limits, find
+from labkit.verify.cyclones.symmetry import symmetric_centres
 
 WIDTH_KM = 640.0
 
@@ -73,6 +74,41 @@ def test_half_a_vortex_beyond_the_edge_is_found_and_friction_costs_a_few_kilomet
         assert miss(find(data, by="wind"), vortex) < 7.0
 
 
+@pytest.mark.parametrize("kind", ["holland", "rankine"])
+@pytest.mark.parametrize("side", ["west", "east", "south", "north"])
+def test_a_centre_beyond_the_edge_is_found_there_or_not_at_all_but_never_on_the_edge(kind, side):
+    sign = 1 if side in ("east", "north") else -1
+    half, along = 4.0 * 95 / 2, 37.0
+    for beyond, found_there in ((8.0, True), (14.0, True), (120.0, False)):
+        away = sign * (half + beyond)
+        vortex = Vortex(*((away, along) if side in ("west", "east") else (along, away)), vmax=40, rmw=42, kind=kind)
+        data = fields(vortex, noise=0.5, flow=(4.0, -3.0))
+        for by in ("wind", "pressure", "vorticity"):
+            found = find(data, by=by)
+            assert miss(found, vortex) < 4.0 if found_there else not np.isfinite(found.x).any()
+
+
+def test_the_error_says_how_far_off_the_centre_is_where_noise_differs_from_cell_to_cell():
+    misses, errors = [], []
+    for seed in range(30):
+        vortex = Vortex(*np.random.default_rng(seed).uniform(-40, 40, 2), vmax=30, rmw=40)
+        found = find(fields(vortex, shape=(64, 64), noise=3.0, seed=seed), by="wind")
+        misses.append(miss(found, vortex))
+        errors.append(float(found.error.squeeze()))
+    assert 0.7 < np.sqrt(np.mean(np.square(misses)) / np.mean(np.square(errors))) < 1.4
+
+
+def test_a_start_on_the_very_centre_of_a_cell_is_as_good_as_one_beside_it():
+    vortex = Vortex(6.0, -5.0, rmw=30)
+    data = fields(vortex, shape=(64, 64), noise=1.0)
+    wind = (data.u10.values + 1j * data.v10.values)[None]
+    row, col = 30.0 + np.array([0.0, 1e-4]), 33.0 + np.array([0.0, 1e-4])
+    same, radius = np.zeros(2, int), np.full(2, 30.0)
+    rows, cols, errors = symmetric_centres(wind, np.isfinite(wind), (4.0, 4.0), same, row, col, radius)
+    for found in (rows, cols, errors):
+        assert found[0] == pytest.approx(found[1], abs=2e-3)
+
+
 def test_vorticity_finds_it_too_and_pressure_must_be_given_to_be_used():
     vortex, data = draw(1, 4.0, "rankine", "moving")
     assert miss(find(data, by="vorticity"), vortex) < 2.0
@@ -134,6 +170,21 @@ def test_what_is_no_cyclone_is_not_found(flow):
     u, v = still(3)[flow]
     data = xr.Dataset({"u10": (("y", "x"), u), "v10": (("y", "x"), v)}, {"y": y, "x": x})
     assert not np.isfinite(find(data).row).any()
+
+
+def test_a_front_that_meets_the_border_is_rarely_taken_for_half_a_storm():
+    """Strong fronts of any width and direction, of which the border cuts a piece that turns like half a vortex."""
+    y, x = axes((96, 96), 4.0)
+    gx, gy = np.meshgrid(x, y)
+    rng, alarms = np.random.default_rng(0), 0
+    for _ in range(40):
+        width, jump, offset = rng.uniform(8, 60), rng.uniform(8, 15), rng.uniform(-100, 100)
+        angle = rng.uniform(0, 2 * np.pi)
+        along = jump * np.tanh((gx * np.cos(angle) + gy * np.sin(angle) - offset) / width)
+        u, v = np.stack([5 - along * np.sin(angle), 3 + along * np.cos(angle)]) + rng.normal(size=(2, 96, 96))
+        data = xr.Dataset({"u10": (("y", "x"), u), "v10": (("y", "x"), v)}, {"y": y, "x": x})
+        alarms += bool(np.isfinite(find(data).row))
+    assert alarms <= 5
 
 
 def test_a_thousand_hours_without_a_typhoon_raise_fewer_than_ten_alarms_and_typhoons_are_found():

@@ -1,13 +1,16 @@
 """One storm in all sources of a tree."""
 
+import sys
+
 import numpy as np
 import pytest
 import xarray as xr
 from vortices import Vortex, fields
 
 from labkit.errors import Cancelled, DataError
-from labkit.verify.cyclones import study
+from labkit.verify.cyclones import pieces, study
 
+MODULE = sys.modules[study.__module__]  # which the function's name hides
 HOURS = 4
 TIMES = np.datetime64("2021-06-01T00", "ns") + np.arange(HOURS) * np.timedelta64(1, "h")
 
@@ -35,6 +38,39 @@ def tree():
     root = xr.Dataset(coords={"time": TIMES, "y": truth.y, "x": truth.x})
     nodes = {name: node.drop_vars(["x", "y"]) for name, node in nodes.items()}
     return xr.DataTree.from_dict({"/": root, **nodes})
+
+
+def same(one, other):
+    """Whether two studies agree in everything."""
+    for source in one.children:
+        xr.testing.assert_allclose(one[source].to_dataset(), other[source].to_dataset(), rtol=1e-9, atol=1e-9)
+    return set(one.children) == set(other.children)
+
+
+@pytest.mark.parametrize("cells", [1, 90 * 100 * 3, 2**30])
+def test_the_size_of_the_pieces_changes_nothing(tree, monkeypatch, cells):
+    whole = study(tree)
+    monkeypatch.setattr(pieces, "CELLS", cells)
+    assert same(study(tree), whole)
+
+
+def test_a_tree_too_large_to_hold_is_read_chunk_by_chunk_with_the_same_answer(tree, monkeypatch):
+    whole = study(tree)
+    lazy = tree.map_over_datasets(lambda node: node.chunk({"time": 3, "y": 40} if "time" in node.dims else {}))
+    lazy["prediction"] = xr.DataTree(tree["prediction"].to_dataset().chunk({"ensemble": 1, "time": 2}))
+    monkeypatch.setattr(MODULE, "IN_MEMORY", 0)
+    seen = []
+    assert same(study(lazy, progress=lambda done, total: seen.append(total)), whole)
+    assert seen[0] == 2 * (2 + 2 + 2 + 4)
+
+
+def test_an_error_of_a_piece_is_that_of_the_study(tree, monkeypatch):
+    def fail(*args, **options):
+        raise DataError("a piece", found="nothing", expected="something", todo="look")
+
+    monkeypatch.setattr(MODULE, "profiles", fail)
+    with pytest.raises(DataError, match="a piece"):
+        study(tree)
 
 
 def test_every_source_has_its_own_track_and_numbers(tree):
@@ -71,6 +107,15 @@ def test_no_storm_no_wind_and_a_cancelled_study_say_so(tree):
         study(dry)
     with pytest.raises(Cancelled):
         study(tree, cancel=lambda: True)
+
+
+def test_progress_is_told_piece_by_piece_and_what_is_under_way_can_be_broken_off(tree, monkeypatch):
+    monkeypatch.setattr(pieces, "CELLS", 90 * 100 * 3)
     seen = []
     study(tree, progress=lambda done, total: seen.append((done, total)))
-    assert seen[-1] == (12, 12) and [done for done, _ in seen] == sorted(done for done, _ in seen)
+    count = 2 * (2 + 2 + 2 + 4)  # twice over truth, input, mean: 3 hours and 1; members: hour by hour
+    assert seen == [(k, count) for k in range(1, count + 1)]
+    seen.clear()
+    with pytest.raises(Cancelled):
+        study(tree, progress=lambda done, total: seen.append(done), cancel=lambda: len(seen) >= 5)
+    assert 5 <= len(seen) <= 8

@@ -8,6 +8,7 @@ that the turning explains is between 0 and 1: how much of a vortex it is.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -16,6 +17,8 @@ from scipy import fft
 
 REACH = 2.5  # radii out to which a filter looks
 LEAST_COVER = 0.2  # share of a filter's weight that must lie on known cells
+AT_ONCE = 2**15  # weights of cells at a time, which a core's cache holds
+AT_ONCE = 2**15  # weights of cells at a time, which a core's cache holds
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,48 +44,105 @@ def weight(r: np.ndarray) -> np.ndarray:
 def fit_everywhere(wind: np.ndarray, known: np.ndarray, spacing: tuple[float, float], radius_km: float) -> Fit:
     """The fit with each cell of complex winds (n, y, x) as the centre; known (y, x) or (n, y, x) is False at missing
     cells, where the wind must be 0. By FFT: the cost does not depend on the radius."""
-    ny, nx = wind.shape[-2:]
-    box, whole, mean, turn = _kernels((ny, nx), spacing, radius_km)
-    spectrum = fft.fft2(wind, s=box, axes=(-2, -1))
+    shape = wind.shape[-2:]
+    box, whole, mean, turn = _kernels(shape, spacing, radius_km)
+    half = slice(None, box[1] // 2 + 1)  # of the spectrum of what is real
 
     def about(spectrum: np.ndarray, kernel: np.ndarray) -> np.ndarray:
-        return fft.ifft2(spectrum * kernel, axes=(-2, -1))[..., :ny, :nx]
+        """Only the rows that are wanted are transformed along x."""
+        rows = fft.ifft(spectrum * kernel, axis=-2, overwrite_x=True)[..., : shape[0], :]
+        return fft.ifft(rows, axis=-1, overwrite_x=True)[..., : shape[1]]
 
-    there = fft.fft2(known.astype(np.complex64), s=box, axes=(-2, -1))
-    squares = fft.fft2((np.abs(wind) ** 2).astype(np.complex64), s=box, axes=(-2, -1))
+    def real_about(spectrum: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+        rows = fft.ifft(spectrum * kernel[:, half], axis=-2, overwrite_x=True)[..., : shape[0], :]
+        return fft.irfft(rows, box[1], axis=-1, overwrite_x=True)[..., : shape[1]]
+
+    def transformed(field: np.ndarray, along_x: Callable) -> np.ndarray:
+        return fft.fft(along_x(field, box[1], axis=-1), box[0], axis=-2, overwrite_x=True)
+
+    there = transformed(known.astype(np.float32), fft.rfft)
+    spectrum = transformed(wind, fft.fft)
+    squares = transformed(np.abs(wind) ** 2, fft.rfft)
     sums = _Sums(
-        count=about(there, mean).real,
-        basis=about(there, turn).conj(),
-        square=about(there, whole).real,
+        count=real_about(there, mean),
+        basis=about(transformed(known.astype(np.complex64), fft.fft), turn).conj(),
+        square=real_about(there, whole),
         wind=about(spectrum, mean),
         along=about(spectrum, turn),
-        energy=about(squares, mean).real,
-    )
-    full = _full_weight(spacing, radius_km)
-    return _solve(sums, full)
-
-
-def fit_at(wind: np.ndarray, known: np.ndarray, spacing: tuple[float, float], radius_km: float, row, col) -> Fit:
-    """The fit at fractional cells row, col (n,) of one complex wind (y, x)."""
-    row, col = (np.asarray(part, np.float64).reshape(-1, 1, 1) for part in (row, col))
-    reach = [int(np.ceil(REACH * radius_km / d)) + 1 for d in spacing]
-    i0, j0 = (max(0, int(np.floor(part.min())) - n) for part, n in zip((row, col), reach, strict=True))
-    i1, j1 = (int(np.ceil(part.max())) + n + 1 for part, n in zip((row, col), reach, strict=True))
-    wind, known = wind[i0:i1, j0:j1], known[i0:i1, j0:j1]
-    dy = (np.arange(i0, i0 + wind.shape[0])[:, None] - row) * spacing[0]
-    dx = (np.arange(j0, j0 + wind.shape[1])[None, :] - col) * spacing[1]
-    r = np.hypot(dx, dy) / radius_km
-    inside = weight(r) * known
-    basis = np.exp((1 - r * r) / 2) / radius_km * (dx + 1j * dy)  # T(r) e^(i theta)
-    sums = _Sums(
-        count=inside.sum((-2, -1)),
-        basis=(inside * basis).sum((-2, -1)),
-        square=(inside * np.abs(basis) ** 2).sum((-2, -1)),
-        wind=(inside * wind).sum((-2, -1)),
-        along=(inside * basis.conj() * wind).sum((-2, -1)),
-        energy=(inside * np.abs(wind) ** 2).sum((-2, -1)),
+        energy=real_about(squares, mean),
     )
     return _solve(sums, _full_weight(spacing, radius_km))
+
+
+def cells_of(wind: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """What `fit_at` sums up: 1, u, v and speed squared of the known cells, 0 of others, (n, y, x, 4)."""
+    parts = np.broadcast_arrays(known, wind.real, wind.imag, np.abs(wind) ** 2)
+    return np.stack(parts, axis=-1, dtype=np.float64)
+
+
+def fit_at(cells: np.ndarray, spacing: tuple[float, float], field: np.ndarray, row, col, radius_km) -> Fit:
+    """The fit (n, m) at fractional cells row, col (n, m), with filters of radius_km (n, m), in the fields `field` (n,)
+    among `cells_of` winds."""
+    row, col, radius_km = np.broadcast_arrays(*(np.asarray(part, np.float64) for part in (row, col, radius_km)))
+    sums = np.empty((6, *row.shape), np.complex128)
+    reach = np.ceil(REACH * radius_km.max(axis=1, initial=0)[:, None] / spacing).astype(int) + 1
+    sizes = row.shape[1] * np.minimum(2 * reach + 1, cells.shape[1:3]).prod(axis=1)
+    for part in batches(sizes, AT_ONCE):
+        sums[:, part] = _sums_at(cells, spacing, field[part], row[part], col[part], radius_km[part], reach[part])
+    full = [_full_weight(spacing, float(radius)) for radius in radius_km.flat]
+    count, basis, square, mean, along, energy = sums
+    return _solve(_Sums(count.real, basis, square.real, mean, along, energy.real), np.reshape(full, row.shape))
+
+
+def batches(sizes: np.ndarray, most: int) -> Iterator[np.ndarray]:
+    """Indices of items of like size, such that each batch, padded to its largest, holds no more than `most` together
+    (or one item)."""
+    order = np.argsort(sizes, kind="stable")[::-1]
+    while len(order):
+        count = max(1, int(most // max(1, sizes[order[0]])))
+        yield order[:count]
+        order = order[count:]
+
+
+def _sums_at(cells, spacing, field, row, col, radius_km, reach) -> list[np.ndarray]:
+    """The sums (n, m) of `_Sums`, over windows of one size about the places of each field."""
+    lines = []
+    for axis, places in enumerate((row, col)):
+        first = np.maximum(np.floor(places.min(axis=1)).astype(int) - reach[:, axis], 0)
+        last = np.minimum(np.ceil(places.max(axis=1)).astype(int) + reach[:, axis], cells.shape[1 + axis] - 1)
+        lines.append(first[:, None] + np.arange(max(0, int((last - first).max()) + 1)))
+    i, j = (np.minimum(line, n - 1) for line, n in zip(lines, cells.shape[1:3], strict=True))
+    index = ((field[:, None] * cells.shape[1] + i) * cells.shape[2])[:, :, None] + j[:, None, :]
+    here = np.take(cells.reshape(-1, 4), index, axis=0)
+    here[(i != lines[0])[:, :, None] | (j != lines[1])[:, None, :]] = 0
+    weights = _weights(lines, row, col, radius_km, spacing)
+    rows = np.ascontiguousarray(here.reshape(len(field), 1, -1, 4).swapaxes(-2, -1))  # as BLAS likes them
+    one, x, y, square = np.moveaxis(weights @ rows.swapaxes(-2, -1), -2, 0)
+    along = x[..., 1] + y[..., 2] + 1j * (x[..., 2] - y[..., 1])
+    return [one[..., 0], x[..., 0] + 1j * y[..., 0], square[..., 0], one[..., 1] + 1j * one[..., 2], along, one[..., 3]]
+
+
+def _weights(lines, row, col, radius_km, spacing) -> np.ndarray:
+    """Weights w times 1, T cos(theta), T sin(theta) and T^2 of the cells of windows about places: (n, m, 4, cell)."""
+    dy, dx = (
+        (line[:, None, :] - place[:, :, None]) * (step / radius_km)[:, :, None]
+        for line, place, step in zip(lines, (row, col), spacing, strict=True)
+    )
+    found = np.empty((*row.shape, 4, dy.shape[-1], dx.shape[-1]))
+    one, x, y, square = (found[:, :, k] for k in range(4))
+    np.add((dy * dy)[..., :, None], (dx * dx)[..., None, :], out=square)  # r^2
+    np.sqrt(square, out=one)
+    np.minimum(one, REACH, out=one)
+    one *= np.pi / 2 / REACH
+    np.cos(one, out=one)
+    one *= one
+    np.multiply(np.exp((1 - dy * dy) / 2)[..., :, None], np.exp(-dx * dx / 2)[..., None, :], out=y)  # T / r
+    np.multiply(one, y, out=x)
+    square *= x
+    square *= y
+    np.multiply(x, dy[..., :, None], out=y)
+    x *= dx[..., None, :]
+    return found.reshape(*row.shape, 4, -1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +158,7 @@ class _Sums:
     energy: np.ndarray
 
 
-def _solve(sums: _Sums, full: float) -> Fit:
+def _solve(sums: _Sums, full: float | np.ndarray) -> Fit:
     """Normal equations of z = mean + b T e^(i theta), two complex unknowns, solved at each centre."""
     with np.errstate(invalid="ignore", divide="ignore"):
         own = sums.square - np.abs(sums.basis) ** 2 / sums.count  # of T e^(i theta) beside a mean
@@ -109,7 +169,7 @@ def _solve(sums: _Sums, full: float) -> Fit:
     return Fit(*(np.where(unknown, np.nan, part) for part in (b.imag, b.real, np.clip(share, 0, 1))))
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=256)
 def _full_weight(spacing: tuple[float, float], radius_km: float) -> float:
     ry, rx = (int(np.ceil(REACH * radius_km / d)) for d in spacing)
     y, x = np.arange(-ry, ry + 1)[:, None] * spacing[0], np.arange(-rx, rx + 1)[None, :] * spacing[1]

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import islice
 
+import dask
 import numpy as np
 import xarray as xr
 
-from labkit.errors import Cancelled, DataError
+from labkit.errors import DataError
 from labkit.variables import canonical
 from labkit.verify.cyclones.finding import PRESSURE, WEAK, WIND, find
+from labkit.verify.cyclones.pieces import Piece, cut, joined, side_by_side
 from labkit.verify.cyclones.structure import intensity, profiles
 from labkit.verify.cyclones.tracks import TRACK, join, nearest
 
@@ -17,6 +21,7 @@ SOURCES = ("interpolation", "regression", "mean", "prediction", "truth", "oracle
 REFERENCES = ("truth", "mean", "regression", "interpolation")  # whose storm is followed, the first that has one
 RADII_KM = np.arange(0.0, 204.0, 4.0)
 MATCH_KM = 200.0
+IN_MEMORY = 2**29  # bytes of all sources together that are read once and kept
 OTHERS = ("t2m", "tp", "reflectivity")  # fields whose profiles go along
 
 
@@ -36,41 +41,58 @@ def study(
     `x` and `y`, such as a best track) is kept, if its mean distance is within `within_km`: by default that of the
     truth, or of the first other source that has one. Variables: `x`, `y` (km), `lat`, `lon`, `row`, `col`, `size`,
     `turning`, `explained`, those of `intensity`, and profiles (..., radius). NaN where a source has no storm. The root
-    says in `reference` what was followed. DataError where no source has a storm. Computes.
+    says in `reference` what was followed. DataError where no source has a storm. Computes, on as many threads as there
+    are cores, in pieces of some 2^17 cells (chunks, where the tree is too large to hold): after each `progress(done,
+    total)` is called, and between them Cancelled is raised where `cancel()` is true.
     """
-    fields = {source: winds for source in SOURCES if (winds := fields_of(tree, source)) is not None}
-    if not fields:
-        have = (
-            ", ".join(str(name) for name in tree["prediction"].data_vars) if "prediction" in tree.children else "none"
-        )
-        raise DataError("storm of the tree", found=have, expected="u10 and v10", todo="open a tree with 10 m wind")
+    fields = _fields(tree)
     if reference is not None:
         reference = _at_times(reference, next(iter(fields.values())).time)
-    total, done = 3 * len(fields), 0
+    pieces = {source: cut(winds) for source, winds in fields.items()}
+    total, done = 2 * sum(map(len, pieces.values())), 0
 
     def step() -> None:
         nonlocal done
-        if cancel is not None and cancel():
-            raise Cancelled("the study of a storm")
         done += 1
         if progress is not None:
             progress(done, total)
 
-    tracks = {}
-    for source, winds in fields.items():
-        tracks[source] = join(find(winds, count=3, limits=WEAK), count=3, least_times=min(2, winds.sizes["time"]))
-        step()
+    def each(function: Callable[[str, Piece], xr.Dataset]) -> dict[str, xr.Dataset]:
+        keys = [(source, piece) for source in fields for piece in pieces[source]]
+        parts = iter(side_by_side([partial(function, *key) for key in keys], step, cancel, "the study of a storm"))
+        return {source: joined(fields[source], own, list(islice(parts, len(own)))) for source, own in pieces.items()}
+
+    def centres(source: str, piece: Piece) -> xr.Dataset:
+        return find(fields[source].isel(piece), count=3, limits=WEAK).compute()
+
+    def numbers(source: str, piece: Piece) -> xr.Dataset:
+        winds, own = fields[source].isel(piece), storms[source].isel(piece)
+        found = dask.compute(intensity(winds, own), profiles(winds, own, np.asarray(radius_km)))
+        return xr.merge(found, compat="override", join="exact")
+
+    tracks = {
+        source: join(found, count=3, least_times=min(2, found.sizes["time"])) for source, found in each(centres).items()
+    }
     name, followed = ("given", reference) if reference is not None else _reference(tracks)
+    storms = {source: nearest(found, followed, within_km=within_km) for source, found in tracks.items()}
     nodes = {"/": xr.Dataset(attrs={"reference": name})}
-    for source, winds in fields.items():
-        storm = nearest(tracks[source], followed, within_km=within_km)
-        numbers = intensity(winds, storm).compute()
-        step()
-        rings = profiles(winds, storm, np.asarray(radius_km)).compute()
-        step()
-        found = xr.merge([storm, numbers, rings], compat="override", join="exact")
-        nodes[source] = found.drop_vars([name for name in found.coords if name not in ("time", "ensemble", "radius")])
+    for source, found in each(numbers).items():
+        whole = xr.merge([storms[source], found], compat="override", join="exact")
+        nodes[source] = whole.drop_vars([name for name in whole.coords if name not in ("time", "ensemble", "radius")])
     return xr.DataTree.from_dict(nodes)
+
+
+def _fields(tree: xr.DataTree) -> dict[str, xr.Dataset]:
+    """The fields of each source that has wind, in memory where all of them together are small."""
+    found = {source: winds for source in SOURCES if (winds := fields_of(tree, source)) is not None}
+    if not found:
+        have = (
+            ", ".join(str(name) for name in tree["prediction"].data_vars) if "prediction" in tree.children else "none"
+        )
+        raise DataError("storm of the tree", found=have, expected="u10 and v10", todo="open a tree with 10 m wind")
+    if sum(winds.nbytes for winds in found.values()) > IN_MEMORY:
+        return {source: winds.unify_chunks() for source, winds in found.items()}
+    return dict(zip(found, dask.compute(*found.values()), strict=True))
 
 
 def fields_of(tree: xr.DataTree, source: str) -> xr.Dataset | None:

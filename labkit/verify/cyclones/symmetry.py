@@ -1,72 +1,159 @@
 """The centre about which a wind is most nearly a vortex of any profile in a uniform flow, by least squares.
 
 Model: z = U + e^(i theta) f(r) (1 + a x + b y), with complex U and a complex f of straight pieces between nodes
-(tangential and radial wind of any profile), and a vortex that may be stronger on one side, as over sea beside land. The
+(radial and tangential wind of any profile), and a vortex that may be stronger on one side, as over sea beside land. The
 centre follows by Gauss-Newton: the field's own change under a small shift is one more column of the fit, so that the
 edge of the grid and missing cells do not pull.
+
+All is turned by e^(-i theta) into outward and tangential parts, of which f is the same all around, and many vortices
+are fitted at once: what takes the time is arithmetic, not calls.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, fields
+
 import numpy as np
 
+from labkit.verify.cyclones.filters import batches
+
 NODES = np.array([0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.6, 2.1])  # radii of the pieces' ends
+WIDTHS = np.diff(NODES)
+PIECES = len(WIDTHS)
 WINDOW = 2.0  # radii out to which cells count
 CELLS = 10.0  # of a radius; finer grids are averaged
 ROUNDS = 12
+AT_ONCE = 2**13  # cells of a batch, whose columns a core's cache holds
 
 
-def symmetric_centre(
-    wind: np.ndarray, known: np.ndarray, spacing: tuple[float, float], row: float, col: float, radius_km: float
-) -> tuple[float, float, float]:
-    """Row, column and standard error (km) of the centre near a place; NaN where the fit finds none within a radius.
+def symmetric_centres(
+    wind: np.ndarray, known: np.ndarray, spacing: tuple[float, float], field: np.ndarray, row, col, radius_km
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows, columns and standard errors (km) of centres (n,) near places row, col (n,) in the fields `field` (n,); NaN
+    where the fit finds none within radius_km (n,).
 
-    wind: complex (y, x), 0 where not known. The error takes what the model does not explain for noise.
+    wind: complex (k, y, x), 0 where not known (k, y, x). The error takes what the model does not explain for noise that
+    is new in each cell; eddies of many cells move a centre by more.
     """
-    place, z, weight = _cells(wind, known, spacing, row, col, radius_km)
-    if len(z) < 4 * len(NODES):
-        return np.nan, np.nan, np.nan
-    scale, centre, f = np.sqrt(weight)[:, None], 0j, None
+    places = zip(field, row, col, radius_km, strict=True)
+    cells = [_cells(wind[k], known[k], spacing, *place) for k, *place in places]
+    sizes = np.array([len(z) for _, z, _ in cells], int)
+    shift, error = np.full(len(cells), np.nan + 0j), np.full(len(cells), np.nan)
+    enough = np.flatnonzero(sizes >= 4 * (PIECES + 1))
+    for batch in batches(sizes[enough], AT_ONCE):
+        part = enough[batch]
+        together = _Cells.of([cells[i] for i in part], radius_km[part])
+        shift[part], error[part] = _centres(together, 0.02 * min(spacing))
+    return row + shift.imag / spacing[0], col + shift.real / spacing[1], error
+
+
+@dataclass(frozen=True, eq=False)
+class _Cells:
+    """Cells (n, cell) about each of n starts: `x`, `y` (km), the wind along these, the root of their weight (0 for what
+    only fills up), how many there are (n,), and the vortex's radius (n,) in km."""
+
+    x: np.ndarray
+    y: np.ndarray
+    u: np.ndarray
+    v: np.ndarray
+    root: np.ndarray
+    count: np.ndarray
+    radius_km: np.ndarray
+
+    @classmethod
+    def of(cls, cells: list[tuple[np.ndarray, np.ndarray, np.ndarray]], radius_km: np.ndarray) -> "_Cells":
+        count = np.array([len(z) for _, z, _ in cells])
+        place, z = np.ones((2, len(cells), count.max()), complex)
+        root = np.zeros(z.shape)
+        for k, (own_place, own_z, own_weight) in enumerate(cells):
+            place[k, : count[k]], z[k, : count[k]], root[k, : count[k]] = own_place, own_z, np.sqrt(own_weight)
+        parts = (np.ascontiguousarray(part) for part in (place.real, place.imag, z.real, z.imag))
+        return cls(*parts, root, count, np.asarray(radius_km, float))
+
+    def only(self, which: np.ndarray) -> "_Cells":
+        return _Cells(*(getattr(self, part.name)[which] for part in fields(self)))
+
+
+def _centres(cells: _Cells, tolerance: float) -> tuple[np.ndarray, np.ndarray]:
+    """Complex km from the start to the centre (n,), and the standard error of that; NaN where it runs away."""
+    shift, error = np.full(len(cells.x), np.nan + 0j), np.full(len(cells.x), np.nan)
+    active, centre = np.arange(len(cells.x)), np.zeros(len(cells.x), complex)
+    f, _, _ = _solved(cells, *_columns(cells, centre, None))
     for again in range(ROUNDS):
-        away = place - centre
-        r = np.maximum(np.abs(away), 1e-6)
-        piece, share = _pieces(r / radius_km)
-        basis = np.concatenate([np.ones((len(z), 1)), (away / r)[:, None] * _hats(piece, share)[:, 1:]], axis=1)
-        if f is None:
-            f = _solved(scale, [basis, 1j * basis], z, basis.shape[1])[0]
-        vortex, shift = _vortex(away, r, piece, share, np.concatenate([[0], f]), radius_km)
-        tilt = np.stack([away.real * vortex, away.imag * vortex], axis=1) / radius_km
-        f, step, error = _solved(scale, [basis, 1j * basis, tilt, shift], z, basis.shape[1])
-        if abs(step) > 0.4 * radius_km:
-            step *= 0.4 * radius_km / abs(step)
-        centre += step
-        if abs(centre) > radius_km:
-            return np.nan, np.nan, np.nan
-        if abs(step) < 0.02 * min(spacing) and again:
+        f, step, error[active] = _solved(cells, *_columns(cells, centre, f))
+        longest = 0.4 * cells.radius_km
+        step *= longest / np.maximum(np.abs(step), longest)
+        centre = centre + step
+        within = np.abs(centre) <= cells.radius_km
+        shift[active] = np.where(within, centre, np.nan)
+        error[active[~within]] = np.nan
+        more = within & ((np.abs(step) >= tolerance) | (again == 0))
+        if not more.any():
             break
-    return row + centre.imag / spacing[0], col + centre.real / spacing[1], error
+        if not more.all():
+            active, centre, f, cells = active[more], centre[more], f[more], cells.only(more)
+    return shift, error
 
 
-def _solved(scale: np.ndarray, columns: list[np.ndarray], z: np.ndarray, n: int) -> tuple[np.ndarray, complex, float]:
-    """Least squares with real coefficients of complex columns: f of the n - 1 pieces, the last two as a step, and the
+def _columns(cells: _Cells, centre: np.ndarray, f: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """What is fitted, times the root of the weight: `hats` (n, node, cell), the share of each node but the first, where
+    f is 0, and others (n, 2, column, cell) with outward and tangential parts: a flow along x and y; where f (n, 2,
+    node) of a first fit is given also that vortex times x and y, and its change when the centre moves by 1 km along x
+    and y; the wind."""
+    x, y = cells.x - centre.real[:, None], cells.y - centre.imag[:, None]
+    x = np.where((x == 0) & (y == 0), 1e-6, x)  # a direction for the cell at the centre
+    r = np.sqrt(x * x + y * y)
+    cos, sin, radius = x / r, y / r, cells.radius_km[:, None]
+    along = (r / radius)[:, None]
+    hats = np.clip((along - NODES[:-1, None]) / WIDTHS[:, None], 0, 1)
+    hats[:, :-1] -= hats[:, 1:]
+    others = np.empty((len(x), 2, 3 if f is None else 7, x.shape[1]))
+    outward, turning = others[:, 0].swapaxes(0, 1), others[:, 1].swapaxes(0, 1)
+    outward[0], turning[0], outward[1], turning[1] = cos, -sin, sin, cos
+    outward[-1], turning[-1] = cos * cells.u + sin * cells.v, cos * cells.v - sin * cells.u
+    if f is not None:
+        value = (f @ hats).swapaxes(0, 1)
+        bends = np.diff(np.diff(f, prepend=0) / WIDTHS, prepend=0, append=0) / cells.radius_km[:, None, None]
+        slope = (bends @ (along >= NODES[:, None]).astype(float)).swapaxes(0, 1)
+        spin = value / r
+        for part, own in zip((outward, turning), value / radius, strict=True):
+            part[2], part[3] = x * own, y * own
+        outward[4], outward[5] = -slope[0] * cos - spin[1] * sin, spin[1] * cos - slope[0] * sin
+        turning[4], turning[5] = spin[0] * sin - slope[1] * cos, -slope[1] * sin - spin[0] * cos
+    hats *= cells.root[:, None]
+    others *= cells.root[:, None, None]
+    return hats, others
+
+
+def _solved(cells: _Cells, hats: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Least squares of the last column by all others: f (n, 2, node), the last two others as a step (complex), and the
     standard error of that."""
-    left = scale * np.concatenate([*columns, z[:, None]], axis=1)
-    gram = _gram(np.concatenate([left.real, left.imag]))
-    inner, right, size = gram[:-1, :-1], gram[:-1, -1], len(gram) - 1
-    inner[np.diag_indices(size)] += 1e-9 * np.trace(inner) / size  # pieces without cells stay 0
+    gram = _gram(hats, others)
+    inner, right, size = gram[:, :-1, :-1], gram[:, :-1, -1], gram.shape[-1] - 1
+    inner[:, range(size), range(size)] += 1e-9 * np.trace(inner, axis1=1, axis2=2)[:, None] / size  # 0 without cells
     inverse = np.linalg.inv(inner)
-    solved = inverse @ right
-    noise = max(0.0, gram[-1, -1] - solved @ right) / max(1, 2 * len(z) - size)
-    f = solved[1:n] + 1j * solved[n + 1 : 2 * n]
-    return f, complex(solved[-2], solved[-1]), float(np.sqrt(noise * np.trace(inverse[-2:, -2:])))
+    solved = (inverse @ right[:, :, None])[:, :, 0]
+    weight = np.square(cells.root).sum(axis=1) / cells.count
+    free = np.maximum(1, 2 * cells.count - size) * weight  # where it tells the centre, the weight is about 1
+    noise = np.maximum(0, gram[:, -1, -1] - (solved * right).sum(1)) / free
+    variance = noise * (inverse[:, -1, -1] + inverse[:, -2, -2])
+    f = solved[:, : 2 * PIECES].reshape(-1, 2, PIECES)
+    return f, solved[:, -2] + 1j * solved[:, -1], np.sqrt(variance)
 
 
-def _gram(left: np.ndarray) -> np.ndarray:
-    """left.T @ left, a few hundred rows at a time: BLAS spreads larger products over threads, which costs more than it
-    brings where many fields are worked on at once."""
-    rows = 400
-    padded = np.pad(left, ((0, -len(left) % rows), (0, 0))).reshape(-1, rows, left.shape[1])
-    return (padded.transpose(0, 2, 1) @ padded).sum(axis=0)
+def _gram(hats: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Sums over cells of products of all columns: hats outward, hats tangential (these two share no part), others."""
+    both = 2 * PIECES
+    count = both + others.shape[2]
+    gram = np.zeros((len(hats), count, count))
+    own = hats @ hats.swapaxes(1, 2)
+    for k, start in enumerate((0, PIECES)):
+        part = slice(start, start + PIECES)
+        gram[:, part, part] = own
+        gram[:, part, both:] = hats @ others[:, k].swapaxes(1, 2)
+        gram[:, both:, both:] += others[:, k] @ others[:, k].swapaxes(1, 2)
+    gram[:, both:, :both] = gram[:, :both, both:].swapaxes(1, 2)
+    return gram
 
 
 def _cells(wind, known, spacing, row: float, col: float, radius_km: float):
@@ -93,28 +180,3 @@ def _cells(wind, known, spacing, row: float, col: float, radius_km: float):
     weight = weight * taper
     good = weight > 0.02
     return place[good], wind[good].astype(np.complex128), weight[good]
-
-
-def _pieces(r: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The piece that each radius lies on, and how far along it is (0..1); beyond the last node its end."""
-    r = np.minimum(r, NODES[-1])
-    piece = np.minimum(np.searchsorted(NODES, r, side="right") - 1, len(NODES) - 2)
-    return piece, (r - NODES[piece]) / np.diff(NODES)[piece]
-
-
-def _hats(piece: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """Share of each node (n, node)."""
-    hats, rows = np.zeros((len(piece), len(NODES))), np.arange(len(piece))
-    hats[rows, piece], hats[rows, piece + 1] = 1 - share, share
-    return hats
-
-
-def _vortex(away, r, piece, share, f, radius_km: float) -> tuple[np.ndarray, np.ndarray]:
-    """e^(i theta) f(r) for f at the nodes, and its change when the centre moves by 1 km along x and along y (n, 2)."""
-    e = away / r
-    value = (1 - share) * f[piece] + share * f[piece + 1]
-    slope = (np.diff(f) / np.diff(NODES))[piece] / radius_km * (r < NODES[-1] * radius_km)
-    cos, sin = e.real, e.imag
-    along_x = slope * cos * e - 1j * e * sin * value / r
-    along_y = slope * sin * e + 1j * e * cos * value / r
-    return e * value, -np.stack([along_x, along_y], axis=1)
