@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import xarray as xr
@@ -40,7 +41,7 @@ class Front:
     sharpness: dict[str, np.ndarray]
     fields: dict[str, xr.Dataset]
 
-    @property
+    @cached_property
     def nbytes(self) -> int:
         """Memory that the fields take."""
         return sum(fields.nbytes for fields in self.fields.values())
