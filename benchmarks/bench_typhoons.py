@@ -78,14 +78,19 @@ def main() -> None:
 
 def report(studies: list[xr.DataTree], members: int) -> dict:
     """Scores by measure and source, and how the truth ranks among members and oracle."""
-    measures = ("max_wind", "mean_wind", "rmw")
+    measures = ("centre", "max_wind", "mean_wind", "rmw")
     scores = storm_scores(studies, measures=measures)
-    told = {"storms": len(studies), "cases": int(scores.cases[0])}
+    told = {"storms": len(studies)}
     for measure in measures:
         one = scores.sel(measure=measure)
         names = ("crps", "bias", "spread", "error", "achieved")
         told[measure] = {str(s): {n: round(float(one[n].sel(source=s)), 3) for n in names} for s in one.source.values}
-        for source in ("prediction", "oracle"):
+        told[measure]["cases"] = int(one.cases)
+        for source in ("interpolation", "regression", "prediction", "oracle"):
+            for name in ("crps", "achieved"):
+                bounds = one[f"{name}_interval"].sel(source=source)
+                told[measure][source][f"{name}, 95 %"] = [round(float(bound), 3) for bound in bounds]
+        for source in ("prediction", "oracle") if measure != "centre" else ():
             ranks = truth_ranks(studies, measure, source=source)
             told[measure][source]["ranks in fifths"] = np.histogram(ranks, np.linspace(0, members + 1, 6))[0].tolist()
     return told

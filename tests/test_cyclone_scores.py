@@ -46,6 +46,53 @@ def test_scores_of_a_calibrated_ensemble_are_those_of_its_law():
     assert np.isnan(found.crps.sel(source="mean"))
 
 
+def placed(cases=300, members=20, sigma=15.0):
+    """A study whose centres scatter by sigma (km) in x and y, as the truth's do; the input's lie 30 km to the east."""
+    mean = RNG.normal(0, 100, (2, cases))
+    sizes = {"truth": (), "oracle": (members,), "prediction": (members,), "interpolation": None}
+    nodes = {}
+    for source, shape in sizes.items():
+        aside = RNG.normal(0, sigma, (2, *shape, cases)) if shape is not None else np.array([[30.0], [40.0]])
+        values = (mean if not shape else mean[:, None]) + aside
+        dims = ("ensemble", "time")[-(values.ndim - 1) :]
+        nodes[source] = xr.Dataset({name: (dims, part) for name, part in zip("xy", values, strict=True)})
+    return xr.DataTree.from_dict(nodes)
+
+
+def test_scores_of_places_are_those_of_their_law():
+    found = storm_scores([placed() for _ in range(5)], measures=["centre"]).sel(measure="centre")
+    sigma = 15.0
+    # half the mean distance of two draws of a circular normal law, s sqrt(pi)
+    assert float(found.crps.sel(source="prediction")) == pytest.approx(sigma * np.sqrt(np.pi) / 2, rel=0.04)
+    assert float(found.spread.sel(source="prediction")) == pytest.approx(sigma * np.sqrt(2), rel=0.03)
+    assert float(found.error.sel(source="prediction")) == pytest.approx(sigma * np.sqrt(2 * 1.05), rel=0.04)
+    assert float(found.bias.sel(source="interpolation")) == pytest.approx(50, rel=0.03)
+    assert float(found.error.sel(source="interpolation")) == pytest.approx(sigma * np.sqrt(2), rel=0.04)
+    assert float(found.achieved.sel(source="prediction")) == pytest.approx(1, abs=0.03)
+
+
+def test_intervals_hold_the_law_as_often_as_they_say():
+    sigma, inside = 2.0, []
+    for k in range(60):
+        found = storm_scores([made(cases=12) for _ in range(16)], measures=["max_wind"], draws=200, seed=k)
+        low, high = found.crps_interval.sel(source="prediction", measure="max_wind")
+        inside.append(low <= sigma / np.sqrt(np.pi) <= high)
+    assert 0.8 <= np.mean(inside) <= 1  # 0.95, less for few storms; 60 trials scatter by 0.03
+
+
+def test_hours_of_one_storm_are_not_taken_for_as_many_storms():
+    once = [made(cases=1) for _ in range(12)]
+    alike = [
+        xr.DataTree.from_dict({s: study[s].to_dataset().isel(time=[0] * 20) for s in study.children}) for study in once
+    ]
+    scores = storm_scores(alike, measures=["max_wind"]).sel(source="regression", measure="max_wind")
+    width = float(scores.crps_interval.diff("bound").item())
+    hours = np.abs(np.concatenate([(s["regression"].max_wind - s["truth"].max_wind).values for s in alike]))
+    assert width > 2.5 * 2 * 1.96 * hours.std() / np.sqrt(hours.size)  # sqrt(20) where hours were independent
+    few = storm_scores(alike[:3], measures=["max_wind"])
+    assert few.crps_interval.isnull().all() and few.crps.notnull().any()
+
+
 def test_all_sources_are_judged_on_the_same_cases():
     study = made(missing=[("oracle", 3), ("truth", 7), ("prediction", 3)])
     assert int(storm_scores([study], measures=["max_wind"]).cases[0]) == 398
