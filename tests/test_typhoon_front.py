@@ -116,3 +116,16 @@ def test_the_code_shown_draws_the_same_figure(explorer, library, tmp_path, monke
     mine = BytesIO()
     figure_of(run, explorer.state, lambda: pytest.fail("a front needs no storm")).savefig(mine, format="png", dpi=150)
     assert (tmp_path / "storm.png").read_bytes() == mine.getvalue()
+
+
+def test_a_steeper_limit_leaves_fewer_lines_and_is_in_the_code(explorer, tree):
+    def drawn() -> dict[str, int]:
+        return {source: len(data.data["xs"]) for source, data in explorer.views["front"].overlay.lines.items()}
+
+    before = drawn()
+    explorer.state.least = 12.0
+    after = drawn()
+    found = longest(front_of(tree, time=HOUR, least=12.0))
+    assert after == {source: len(found.get(source, [])) for source in after}
+    assert sum(after.values()) < sum(before.values()) and after["truth"] == 1
+    assert "least=12.0" in explorer.code_text() and explorer.views["front"].least.value == 12.0

@@ -32,7 +32,8 @@ def call_of(run: Run, state: StormState) -> tuple[str, dict]:
         return "intensity_figure", {"time": state.time, "measure": state.measure}
     if state.tab == "front":
         start, end = ends_of(run, state)
-        return "front_figure", {"time": state.time, "member": state.member, "start": start, "end": end}
+        options = {"time": state.time, "member": state.member, "start": start, "end": end, "least": state.least}
+        return "front_figure", options
     return "track_figure", {"time": state.time, "within_km": state.within}
 
 

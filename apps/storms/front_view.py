@@ -6,6 +6,7 @@ from functools import partial
 
 import numpy as np
 import panel as pn
+import panel_material_ui as pmui
 from bokeh.models import ColumnDataSource, LabelSet, MultiLine, PointDrawTool, Scatter
 from bokeh.plotting import figure
 
@@ -31,7 +32,7 @@ AHEAD_BYTES = 64 * 2**20
 
 class FrontView(Computed):
     tab = "front"
-    uses = ("time", "member", "start", "end", "lines")
+    uses = ("time", "member", "start", "end", "lines", "least")
     working = "Looking for the front in every member ..."
 
     def build(self, run: Run) -> pn.viewable.Viewable:
@@ -43,12 +44,19 @@ class FrontView(Computed):
         fit = f"calc((100vh - 300px) * {(east - west) / (north - south):.3f} + 62px)"
         maps = column(self.grid.layout, styles={"min-width": "0", "flex": "1 1 0", "max-width": fit})
         plots = column(*(curve.figure for curve in self.curves.values()), styles={"flex": "1 1 0", "min-width": "0"})
-        controls = row(html(HINT, faint=True), switch(self.state.param.lines, "Coast and graticule"), align="center")
-        self.body = row(column(row(maps, self.grid.bar), self.sharp), plots)
+        look = {"size": "small", "width": 240, "margin": (8, 16), "start": 1, "end": 20, "step": 0.5}
+        self.least = pmui.FloatSlider(label="A front is from [K in 100 km]", value=self.state.least, **look)
+        self.least.param.watch(lambda event: self.state.param.update(least=float(event.new)), "value_throttled")
+        controls = row(self.least, switch(self.state.param.lines, "Coast and graticule"), align="center")
+        self.body = row(column(row(maps, self.grid.bar), self.sharp, html(HINT, faint=True, size=12)), plots)
         return column(controls, self.body)
 
     def ask(self, run: Run):
-        return (run.id, "front", self.state.time), partial(_front, run, self.state.time)
+        return self._asked(run, self.state.time)
+
+    def _asked(self, run: Run, time: int):
+        least = self.state.least
+        return (run.id, "front", time, least), partial(_front, run, time, least)
 
     def show_result(self, run: Run) -> None:
         state, front = self.state, self.result
@@ -60,6 +68,7 @@ class FrontView(Computed):
         self.grid.update({"warmth": ((run.id, state.time, state.member), warmth)}, look)
         self.grid.set_lines(state.lines)
         self.grid.set_place((np.nan, np.nan), None)
+        self.least.value = state.least
         start, end = ends_of(run, state)
         self.overlay.show(longest(front), start, end)
         cuts = cut(front.fields, start, end)
@@ -75,7 +84,7 @@ class FrontView(Computed):
         """Have the fronts beside this time worked out while it is looked at."""
         for time in (self.state.time + 1, self.state.time - 1):
             if 0 <= time < len(run.times):
-                self.session.library.compute((run.id, "front", time), partial(_front, run, time))
+                self.session.library.compute(*self._asked(run, time))
 
     def say(self, run: Run) -> str:
         if isinstance(self.result, str):
@@ -171,11 +180,11 @@ class Curves:
                 put(data, {"x": [], "low": [], "high": []})
 
 
-def _front(run: Run, time: int):
+def _front(run: Run, time: int, least: float):
     """The front at a time; why there is none to look for, where the run has no temperature."""
     if "t2m" not in {canonical(variable) for variable in run.variables}:
         return "This run has no 2 m temperature, in which a front would be seen."
-    return front_of(run.held(NEEDED), time=time)
+    return front_of(run.held(NEEDED), time=time, least=least)
 
 
 def _sharpness_html(front) -> str:

@@ -6,6 +6,7 @@ import param
 from param.parameterized import batch_call_watchers
 
 from apps.parts.place import Place
+from labkit.verify.fronts import FRONTAL
 
 TABS = ("track", "maps", "structure", "intensity", "front", "about")
 URL_NAMES = {
@@ -19,6 +20,7 @@ URL_NAMES = {
     "within": "km",
     "start": "a",
     "end": "b",
+    "least": "least",
     "tab": "tab",
 }
 MEASURES = ("max_wind", "wave_wind", "mean_wind", "rmw", "min_pressure", "asymmetry1", "asymmetry2")
@@ -40,6 +42,7 @@ class StormState(param.Parameterized):
     within = param.Number(30.0, bounds=(5.0, FURTHEST_KM), doc="How near is a strike, in km.")
     start = Place(default=None, length=2, allow_None=True, doc="One end of the section across a front, x, y in km.")
     end = Place(default=None, length=2, allow_None=True, doc="The other end.")
+    least = param.Number(FRONTAL, bounds=(1.0, 20.0), doc="K in 100 km from which on a line is a front.")
     lines = param.Boolean(True, doc="Draw coast and graticule.")
     oracle = param.Boolean(False, doc="Draw the oracle's tracks too.")
     tab = param.Selector(default="track", objects=list(TABS))

@@ -15,7 +15,7 @@ from labkit.errors import DataError
 from labkit.plots.colours import SOURCE_COLOURS, SOURCE_LABELS, colour_limits
 from labkit.plots.figures import draw_map, time_text
 from labkit.variables import canonical, lookup
-from labkit.verify.fronts import at_sea_level, line, lines, section, sharpness
+from labkit.verify.fronts import FRONTAL, at_sea_level, line, lines, section, sharpness
 
 SOURCES = ("interpolation", "regression", "prediction", "truth", "oracle")
 ENSEMBLES = ("prediction", "oracle")
@@ -47,8 +47,9 @@ class Front:
         return sum(fields.nbytes for fields in self.fields.values())
 
 
-def front_of(tree: xr.DataTree, *, time: int = 0, smooth_km: float = SMOOTH_KM) -> Front:
-    """The front of all sources at one time. DataError where the tree has no 2 m temperature."""
+def front_of(tree: xr.DataTree, *, time: int = 0, smooth_km: float = SMOOTH_KM, least: float = FRONTAL) -> Front:
+    """The front of all sources at one time: lines where the gradient is at least `least` K / 100 km; DataError where
+    the tree has no 2 m temperature."""
     found = Front({}, {}, {})
     for source in SOURCES:
         fields = section_fields(tree, source, time)
@@ -56,7 +57,8 @@ def front_of(tree: xr.DataTree, *, time: int = 0, smooth_km: float = SMOOTH_KM) 
             continue
         warmth = fields.load().temperature
         many = "ensemble" in warmth.dims
-        found.lines[source] = lines(warmth, smooth_km=smooth_km) if many else [line(warmth, smooth_km=smooth_km)]
+        ways = {"smooth_km": smooth_km, "least": least}
+        found.lines[source] = lines(warmth, **ways) if many else [line(warmth, **ways)]
         found.sharpness[source] = np.atleast_1d(sharpness(warmth, smooth_km=smooth_km).values)
         found.fields[source] = fields
     if not found.lines:
@@ -132,10 +134,12 @@ def front_figure(
     start: tuple[float, float],
     end: tuple[float, float],
     smooth_km: float = SMOOTH_KM,
+    least: float = FRONTAL,
 ) -> Figure:
     """One member's temperature at sea level with the fronts of all sources, and sections from `start` (A) to `end` (B)
-    in x, y (km): lines of the single sources, bands of 90 % of the members and of the oracle's."""
-    front = front_of(tree, time=time, smooth_km=smooth_km)
+    in x, y (km): lines of the single sources, bands of 90 % of the members and of the oracle's. least: K / 100 km from
+    which on a line is a front."""
+    front = front_of(tree, time=time, smooth_km=smooth_km, least=least)
     cuts = cut(front.fields, start, end)
     shown = [name for name in CURVES if any(name in cut for cut in cuts.values())]
     figure = Figure(figsize=(11, 6.4), layout="constrained")
