@@ -157,14 +157,24 @@ def steps(fields: xr.Dataset, count: int) -> dict:
     track = join(centres).isel(track=0)
     _, numbers = measured("numbers of the storm", count, lambda: intensity(fields, track).compute())
     x, y = places(np.arange(fields.sizes["ensemble"]), np.arange(fields.sizes["time"]), fields.sizes["x"])
-    miss = np.hypot(track.transpose("ensemble", "time").x - x, track.transpose("ensemble", "time").y - y)
-    told = {
-        "tracked": float(np.isfinite(miss).mean()),
-        "median_miss_km": float(miss.median()),
-        "p99_miss_km": float(miss.quantile(0.99)),
-    }
+    track = track.transpose("ensemble", "time")
+    inside = float(fields.x[-1]) - np.maximum(np.abs(x), np.abs(y))
+    told = misses(np.hypot(track.x.values - x, track.y.values - y), inside)
     print(json.dumps(told), flush=True)
-    return {"making": made, "centres": found, "numbers": numbers, **told}
+    return {"making": made, "centres": found, "numbers": numbers, "misses": told}
+
+
+def misses(miss: np.ndarray, inside: np.ndarray) -> dict:
+    """How far off the centres are (km, NaN where none), by how far (km) the vortices are inside the outer cells."""
+    told = {}
+    for name, low, high in (("inside", RADIUS, np.inf), ("near", 0, RADIUS), ("left", -np.inf, 0)):
+        own = miss[(inside >= low) & (inside < high)]
+        if not own.size:
+            continue
+        shares = {f"within_{n}_cells": float((own <= n * DX_KM).mean()) for n in (0.5, 1, 2)}
+        far = dict(zip(("median_km", "p99_km", "max_km"), np.nanquantile(own, (0.5, 0.99, 1)).tolist(), strict=True))
+        told[name] = {"count": own.size, "found": float(np.isfinite(own).mean()), **shares, **far}
+    return told
 
 
 if __name__ == "__main__":

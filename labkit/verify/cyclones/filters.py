@@ -17,8 +17,8 @@ from scipy import fft
 
 REACH = 2.5  # radii out to which a filter looks
 LEAST_COVER = 0.2  # share of a filter's weight that must lie on known cells
-AT_ONCE = 2**15  # weights of cells at a time, which a core's cache holds
-AT_ONCE = 2**15  # weights of cells at a time, which a core's cache holds
+AT_ONCE = 2**19  # cells of a batch: large enough that threads need not wait for each other between calls
+AT_ONCE = 2**19  # cells of a batch: large enough that threads need not wait for each other between calls
 
 
 @dataclass(frozen=True, eq=False)

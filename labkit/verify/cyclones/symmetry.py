@@ -23,7 +23,7 @@ PIECES = len(WIDTHS)
 WINDOW = 2.0  # radii out to which cells count
 CELLS = 10.0  # of a radius; finer grids are averaged
 ROUNDS = 12
-AT_ONCE = 2**13  # cells of a batch, whose columns a core's cache holds
+AT_ONCE = 2**15  # cells of a batch: large enough that threads need not wait for each other between calls
 
 
 def symmetric_centres(
