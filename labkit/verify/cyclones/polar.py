@@ -45,8 +45,10 @@ class Rings:
             near = ndimage.binary_dilation(~known)
             outside |= near[tuple(here)]
             field = _filled(field, known)
-        values = ndimage.map_coordinates(field.astype(np.float64), (row, col), order=3, mode="mirror")
-        return np.where(outside, np.nan, values)
+        values = np.full(row.shape, np.nan)
+        places = row[~outside], col[~outside]
+        values[~outside] = ndimage.map_coordinates(field.astype(np.float64), places, order=3, mode="mirror")
+        return values
 
     def turned(self, u: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Radial (outward) and tangential (anticlockwise) parts of winds (r, a) along the grid's axes."""
@@ -124,9 +126,12 @@ def waves(rings: np.ndarray, highest: int = 2) -> np.ndarray:
     seen = np.isfinite(flat)
     c = np.where(seen, flat, 0) @ terms.T * (2 / len(angle))
     c[:, 0] /= 2
-    for i in np.flatnonzero(~seen.all(-1)):
-        part = seen[i]
-        c[i] = np.linalg.lstsq(terms[:, part].T, flat[i, part], rcond=None)[0] if part.mean() >= 0.8 else np.nan
+    part = ~seen.all(-1)
+    matrix = (terms * seen[part, None]) @ terms.T
+    enough = seen[part].mean(-1) >= 0.8
+    matrix[~enough] = np.eye(len(terms))
+    solved = np.linalg.solve(matrix, (np.where(seen[part], flat[part], 0) @ terms.T)[..., None])[..., 0]
+    c[part] = np.where(enough[:, None], solved, np.nan)
     found = np.concatenate([c[:, :1], c[:, 1::2] - 1j * c[:, 2::2]], axis=1)
     return found.reshape(*rings.shape[:-1], highest + 1)
 

@@ -226,23 +226,22 @@ def _wind_radii(rings: Rings, speed: np.ndarray, rmw: float, bearing: float) -> 
     quadrant = np.array(["ne", "nw", "sw", "se"])[(compass // 90).astype(int)]
     result = {}
     for knots in THRESHOLDS_KT:
-        reach = np.array([_reach(rings.radius, speed[:, a], start[a], knots * KNOT) for a in range(speed.shape[1])])
+        reach = _reach(rings.radius, speed, start, knots * KNOT)
         for name in QUADRANTS:
             own = reach[quadrant == name]
             result[f"r{knots}_{name}"] = float(np.nanmax(own)) if np.isfinite(own).mean() >= 0.7 else np.nan
     return result
 
 
-def _reach(radius: np.ndarray, speed: np.ndarray, start: int, threshold: float) -> float:
-    """Where the speed falls below the threshold for the first time from `start` outwards, linear between rings; 0 where
-    it is below there, NaN where what lies further out is unknown."""
-    if not speed[start] >= threshold:
-        return 0.0 if np.isfinite(speed[start]) else np.nan
-    below = np.flatnonzero(~(speed[start:] >= threshold))
-    if not len(below):
-        return np.nan
-    k = start + below[0]
-    if not np.isfinite(speed[k]):
-        return np.nan
-    share = (speed[k - 1] - threshold) / (speed[k - 1] - speed[k])
-    return float(radius[k - 1] + share * (radius[k] - radius[k - 1]))
+def _reach(radius: np.ndarray, speed: np.ndarray, start: np.ndarray, threshold: float) -> np.ndarray:
+    """Where the speed (r, a) of each direction falls below the threshold for the first time from `start` (a,) outwards,
+    linear between rings; 0 where it is below there, NaN where what lies further out is unknown."""
+    direction = np.arange(speed.shape[1])
+    below = ~(speed >= threshold) & (np.arange(len(radius))[:, None] >= start)
+    k = below.argmax(0)
+    before = np.maximum(k - 1, 0)
+    high, low, first = (speed[ring, direction] for ring in (before, k, start))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        reach = radius[before] + (high - threshold) / (high - low) * (radius[k] - radius[before])
+    reach = np.where(below.any(0), reach, np.nan)
+    return np.where(first >= threshold, reach, np.where(np.isfinite(first), 0.0, np.nan))
