@@ -88,6 +88,16 @@ def test_a_centre_beyond_the_edge_is_found_there_or_not_at_all_but_never_on_the_
             assert miss(found, vortex) < 4.0 if found_there else not np.isfinite(found.x).any()
 
 
+def test_no_centre_is_told_further_beyond_the_edge_than_three_quarters_of_its_radius():
+    told = []
+    for beyond in range(0, 120, 6):
+        vortex = Vortex(-190.0 - beyond, 20.0, vmax=45, rmw=60)
+        data = fields(vortex, noise=1.0, seed=beyond, shear=4.0, flow=(6.0, -4.0))
+        found = find(data, by="wind")
+        told.append((-190.0 - found.x.item()) / found["size"].item())
+    assert np.nanmax(told) <= 0.75 and np.isnan(told[-1]) and np.isfinite(told[:6]).all()
+
+
 def test_the_error_says_how_far_off_the_centre_is_where_noise_differs_from_cell_to_cell():
     misses, errors = [], []
     for seed in range(30):

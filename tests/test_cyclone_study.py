@@ -41,7 +41,7 @@ def tree():
 
 
 def same(one, other):
-    """Whether two studies agree in everything; in where the crest is of next to no wave no better than rounding lets."""
+    """Whether two studies agree in everything; on the crest of next to no wave as well as rounding lets."""
     for source in one.children:
         first, second = (whole[source].to_dataset() for whole in (one, other))
         xr.testing.assert_allclose(first.drop_vars("crest1"), second.drop_vars("crest1"), rtol=1e-7, atol=1e-7)
