@@ -13,7 +13,7 @@ import xarray as xr
 from labkit.errors import Cancelled
 from labkit.verify.cyclones.ground import SPACE
 
-CELLS = 2**17  # of a piece of fields in memory
+CELLS = 100_000  # of a piece of fields in memory
 LOOK_S = 0.2  # between two looks at whether it was cancelled
 
 Piece = dict[str, slice]

@@ -42,7 +42,7 @@ def study(
     truth, or of the first other source that has one. Variables: `x`, `y` (km), `lat`, `lon`, `row`, `col`, `size`,
     `turning`, `explained`, those of `intensity`, and profiles (..., radius). NaN where a source has no storm. The root
     says in `reference` what was followed. DataError where no source has a storm. Computes, on as many threads as there
-    are cores, in pieces of some 2^17 cells (chunks, where the tree is too large to hold): after each `progress(done,
+    are cores, in pieces of some 100,000 cells (chunks, where the tree is too large to hold): after each `progress(done,
     total)` is called, and between them Cancelled is raised where `cancel()` is true.
     """
     fields = _fields(tree)
