@@ -60,15 +60,36 @@ def test_a_best_track_is_followed_and_its_averaging_is_named(tree_file, tmp_path
     said = capsys.readouterr().out
     assert "truth off km" in said and "best track m/s" in said
     assert "1-minute means" in said and "38.6" in said  # 75 kt
+    assert main(["track", str(tree_file), "--best-track", str(best)]) == 0  # the only one
+    assert "1-minute means" in capsys.readouterr().out
+    other = "WP, 20, 2021091100,   , BEST,   0, 230N, 1206E,  75,  970, TY,  34, NEQ,  99,  99,  99,  99"
+    best.write_text("\n".join([*lines, other]) + "\n")
     assert main(["track", str(tree_file), "--best-track", str(best)]) == 2
-    assert "expected one storm" in capsys.readouterr().err
+    assert "2 storms in bwp192021.dat, expected one storm" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (["--storm", "SOUDELOR"], "--storm without a file"),
+        (["--agency", "tokyo"], "--agency without a file"),
+        (["--case", "morakot-2009", "--best-track", "b.dat"], "one of the two"),
+        (["--csv", "absent/storm.csv"], "make it first"),
+        (["--netcdf", "absent/storm.nc"], "make it first"),
+    ],
+)
+def test_what_cannot_be_done_is_said_before_the_work(tree_file, asked, said, capsys, monkeypatch):
+    monkeypatch.setattr("labkit.verify.cyclones.study", lambda *args, **options: pytest.fail("it worked already"))
+    assert main(["track", str(tree_file), *asked]) == 2
+    assert said in capsys.readouterr().err
 
 
 def test_a_storm_of_another_time_is_refused(tree_file, tmp_path, capsys):
     best = tmp_path / "bwp011999.dat"
     best.write_text("WP, 01, 1999010100,   , BEST,   0, 230N, 1206E,  75,  970, TY\n")
     assert main(["track", str(tree_file), "--best-track", str(best), "--storm", "WP011999"]) == 1
-    assert "choose the storm of these times" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "1999-01-01" in said and "choose the storm of these times" in said
 
 
 def test_files_that_are_no_storm_are_refused_in_a_sentence(tmp_path, capsys):

@@ -57,8 +57,18 @@ def test_tracks_lie_on_the_map_in_degrees(tree, found):
     shown = mesh(axis).get_array()
     np.testing.assert_allclose(shown.filled(0), np.where(chance >= 0.01, 100 * chance, 0))
     assert "2021-09-12T01:00 UTC" in axis.get_title(loc="left")
-    circle = [line for line in axis.lines if line.get_marker() == "o"]
-    np.testing.assert_allclose(circle[0].get_xydata()[0], (found["truth"].lon[1], found["truth"].lat[1]))
+    places = [line.get_xydata()[0] for line in axis.lines if line.get_marker() == "o"]
+    sources = ("interpolation", "regression", "truth")
+    np.testing.assert_allclose(places, [(found[s].lon[1], found[s].lat[1]) for s in sources])
+
+
+def test_one_member_is_drawn_in_black_where_it_is_asked_for(tree, found):
+    axis = storms.track_figure(tree, found, time=1, member=2).axes[0]
+    (shown,) = lines(axis, "Member 2")
+    one = found["prediction"].isel(ensemble=2)
+    np.testing.assert_allclose(shown, np.stack([one.lon, one.lat], axis=1))
+    last = [line.get_xydata()[0] for line in axis.lines if line.get_marker() == "o"][-1]
+    np.testing.assert_allclose(last, (one.lon[1], one.lat[1]))
 
 
 def test_a_best_track_is_drawn_where_it_is_given(tree, found):

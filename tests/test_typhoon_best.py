@@ -55,7 +55,7 @@ def test_the_storm_on_the_runs_way_is_taken_and_one_far_away_is_not(explorer):
 
 def test_it_is_on_the_map_in_the_table_and_beside_the_courses(explorer):
     view = explorer.views["track"]
-    (xs,), (ys,) = view.overlay.best.data["xs"], view.overlay.best.data["ys"]
+    (xs,), (ys,) = view.overlay.best[0].data["xs"], view.overlay.best[0].data["ys"]
     place, now = (parts.centre(TIME)[0] + 30, parts.centre(TIME)[1]), view.overlay.now.data
     assert len(xs) == parts.HOURS and (xs[TIME], ys[TIME]) == pytest.approx(place, abs=0.5)
     assert (now["x"][-1], now["y"][-1]) == pytest.approx(place, abs=0.5) and "JTWC" in now["name"][-1]
@@ -64,10 +64,11 @@ def test_it_is_on_the_map_in_the_table_and_beside_the_courses(explorer):
     assert float(row["highest wind [m/s]"]) == pytest.approx(WINDS[TIME], abs=0.05)
     explorer.state.param.update(tab="intensity", measure="max_wind")
     view = explorer.views["intensity"]
-    np.testing.assert_allclose(view.best.data["ys"][0], WINDS)
-    assert list(view.best.data["xs"][0]) == list(parts.TIMES) and "1-minute" in view.meaning.object
+    np.testing.assert_allclose(view.best[0].data["y"], WINDS)
+    assert list(view.best[0].data["x"]) == list(parts.TIMES) and "1-minute" in view.meaning.object
+    assert [item.visible for item in view.named] == [True, False, False]
     explorer.state.measure = "mean_wind"
-    assert view.best.data["ys"] == [] and "Best track" not in view.meaning.object
+    assert view.best[0].data["y"] == [] and not view.named[0].visible and "Best track" not in view.meaning.object
 
 
 def test_its_winds_are_converted_where_they_are_compared(explorer):
@@ -115,6 +116,7 @@ def test_files_that_are_no_best_tracks_or_cases_are_named(folder, tmp_path):
     explorer = TyphoonExplorer(library, shelf=shelf, run="storm", tab="about")
     said = explorer.views["about"].holder.objects[0][0].object
     assert all(name in said for name in ("nonsense.csv", "cases.yaml", "absent.dat"))
+    assert explorer.notice.visible and "Not opened" in explorer.notice.object and "2 more" in explorer.notice.object
 
 
 def test_a_table_that_does_not_say_whose_it_is_is_not_guessed(folder):

@@ -212,7 +212,9 @@ def test_numbers_of_the_table_are_the_librarys(explorer, found, tree):
     assert table["off [km]"]["Truth"] == ""
     members = found["prediction"].max_wind[:, TIME]
     assert wind["Model"].startswith(f"{np.median(members):.1f}")
-    assert f"highest wind {np.percentile(members, 5):.0f} to" in explorer.headline.object
+    assert (
+        f"highest wind {np.median(members):.0f} (90 %: {np.percentile(members, 5):.0f} to" in explorer.headline.object
+    )
     assert "3 of 3 members have the storm" in explorer.headline.object
     assert f"{float(truth.max_wind):.0f} m/s in the truth" in explorer.headline.object
 

@@ -22,14 +22,10 @@ class Reading(View):
 
     def build(self, run: Run) -> pn.viewable.Viewable:
         items = listed((name, text) for name, text in self.reading.items())
-        problems = "".join(f"<li>{escape(problem)}</li>" for problem in self.problems())
+        problems = "".join(f"<li>{escape(problem)}</li>" for problem in self.session.problems())
         missing = f"<h3>Not opened</h3><ul>{problems}</ul>" if problems else ""
         text = f"{STYLE}<div><h3>What is shown</h3>{items}{self.beside()}{missing}</div>"
         return column(pn.pane.HTML(text, sizing_mode="stretch_width", margin=(4, 12)))
-
-    def problems(self) -> list[str]:
-        """A sentence for each file that could not be read."""
-        return self.session.library.problems()
 
     def beside(self) -> str:
         """Further chapters, as HTML."""

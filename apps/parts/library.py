@@ -22,6 +22,7 @@ from labkit.store.registry import Registry
 MAX_RESULTS = 64
 MAX_RESULT_BYTES = 512 * 2**20  # of those that say how much they hold
 MAX_DRAWN = 32
+MAX_PROBLEM = 300  # characters
 
 
 class Library:
@@ -56,7 +57,7 @@ class Library:
 
     def problems(self) -> list[str]:
         """One plain sentence for each file that could not be read."""
-        return [plain(entry.error, 300) for entry in self.registry if entry.error]
+        return [short(entry.error) for entry in self.registry if entry.error]
 
     def run(self, run_id: str) -> Run:
         with self._lock:
@@ -133,6 +134,12 @@ class Library:
     def path(self, run_id: str) -> Path:
         """Where the run lies; for "show code" and never from the browser."""
         return self.registry[run_id].path
+
+
+def short(problem: str) -> str:
+    """Why a file could not be read, in one line; to be escaped where it is shown."""
+    kept = "".join(c for c in str(problem) if c.isprintable())
+    return kept if len(kept) <= MAX_PROBLEM else kept[: MAX_PROBLEM - 1] + "…"
 
 
 def _nbytes(future: Future) -> int:

@@ -286,7 +286,8 @@ def _line_sources(run: Run) -> tuple[ColumnDataSource, ColumnDataSource, ColumnD
 
 def _glyphs() -> dict[str, Glyph]:
     """Glyphs that all maps of a grid share, by name; dark lines have a white one under them."""
-    text = {"text_font_size": "10px", "text_color": "#303030", "text_outline_color": "#ffffff"}
+    text = {"text_font_size": "10px", "text_color": "#303030"}
+    text |= {"background_fill_color": "#ffffff", "background_fill_alpha": 0.7}
     ring = {"x": "x", "y": "y", "size": 13, "fill_color": None}
     return {
         "graticule": MultiLine(xs="xs", ys="ys", line_color="#808080", line_alpha=0.55, line_dash=[2, 4]),

@@ -99,6 +99,14 @@ class Shell(pn.viewable.Viewer):
         self.takeaways = Takeaways(self.endings, self.take, self._file_name, self.code_text, self.warn)
         self.sidebar = [*self.make_sidebar(), heading("Take it along"), self.takeaways.panel]
         self._fill()
+        self._say_problems()
+
+    def _say_problems(self) -> None:
+        """Files that could not be opened are named at once: what is shown instead is not what was asked for."""
+        problems = self.session.problems()
+        if problems:
+            more = f" ({len(problems) - 1} more under About.)" if len(problems) > 1 else ""
+            self.warn(f"Not opened: {problems[0]}{more}")
 
     def _make_selects(self) -> None:
         run, variable = self.state.param.run, self.state.param.variable
@@ -222,8 +230,11 @@ class Shell(pn.viewable.Viewer):
         self.run_select.param.update(options=options, value=self.state.run)
 
     def _file_name(self, ending: str) -> str:
-        parts = (f"t{self.state.time}" if name == "time" else getattr(self.state, name) for name in self.named_by)
-        return file_name(self.state.run, *parts, ending=ending)
+        return file_name(self.state.run, *self.file_parts(ending), ending=ending)
+
+    def file_parts(self, ending: str) -> list[str]:
+        """What a file is named by, after the run."""
+        return [f"t{self.state.time}" if name == "time" else getattr(self.state, name) for name in self.named_by]
 
     def _announce(self, sentence: str) -> None:
         self.headline.object = escape(sentence)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Callable, Sequence
 from html import escape
 from io import BytesIO, StringIO
@@ -14,6 +16,7 @@ from apps.parts.view import icon
 from labkit.errors import LabError
 
 LOOK = {"variant": "outlined", "size": "small", "margin": (3, 4)}
+_DRAWING = threading.Lock()
 LABELS = {"nc": "NetCDF"}
 
 
@@ -73,16 +76,22 @@ class Takeaways:
         files = pmui.Row(*self.downloads.values(), margin=0)
         self.panel = pmui.Column(files, more, self.code.dialog, margin=(0, 4))
 
+    def _taken(self, ending: str) -> BytesIO | StringIO:
+        """On a thread, so that nobody's page waits; one at a time, as Matplotlib wants it."""
+        with _DRAWING:
+            return self._take(ending)
+
     def _download(self, ending: str) -> pmui.FileDownload:
         look = {name: LOOK[name] for name in ("size", "margin")}
         label = LABELS.get(ending, ending.upper())
         button = pmui.FileDownload(label=label, filename=f"labkit.{ending}", **look)
         button.variant = LOOK["variant"]
 
-        def contents():
-            button.filename = self._name(ending)
+        async def contents():
+            # The browser saves what changes: the same file again would change nothing.
+            button.param.update(data=None, filename=self._name(ending))
             try:
-                return self._take(ending)
+                return await asyncio.to_thread(self._taken, ending)
             except LabError as error:  # what the run has not, or what is too large: the page and the file say so
                 self._refused(str(error))
                 return StringIO(f"{error}\n")

@@ -34,6 +34,10 @@ class Session(param.Parameterized):
     def run(self) -> Run:
         return self.library.run(self.state.run)
 
+    def problems(self) -> list[str]:
+        """A sentence for each file that could not be read."""
+        return self.library.problems()
+
 
 class View(pn.viewable.Viewer):
     """A tab. `build(run)` returns its content, once a run; `draw(run)` brings it up to date with the state.

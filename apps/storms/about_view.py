@@ -25,16 +25,14 @@ READING = {
     there, and be narrow; its centre is where it is most symmetric. Pressure is used where a run has it. Centres of
     single times are joined by their motion; a storm may be lost for six hours.""",
     "Best tracks": """of every table that was named when the app was started, the storm that ran along the run's own is
-    drawn, dashed and black. Agencies average the wind over different times, JTWC over one minute, Tokyo over ten: each
-    number says over how many, and is converted only where winds are compared with pressure.""",
+    drawn in violet, each agency with dashes of its own, straight between its six-hourly positions. Agencies average the
+    wind over different times, JTWC over one minute, Tokyo over ten: each number says over how many, and is converted
+    only where winds are compared with pressure.""",
 }
 
 
 class AboutView(Reading):
     reading = READING
-
-    def problems(self) -> list[str]:
-        return [*super().problems(), *self.session.shelf.problems]
 
     def beside(self) -> str:
         return "<h3>Cases worth seeing</h3>" + listed(_told(case) for case in self.session.shelf.cases.values())

@@ -78,6 +78,9 @@ class TyphoonExplorer(Shell):
     def take(self, ending: str):
         return export.WRITERS[ending](self.session)
 
+    def file_parts(self, ending: str) -> list[str]:
+        return ["storm"] if ending == "csv" else super().file_parts(ending)
+
     def code_text(self) -> str:
         run = self.session.run
         library = self.session.library

@@ -34,7 +34,7 @@ def call_of(run: Run, state: StormState) -> tuple[str, dict]:
         start, end = ends_of(run, state)
         options = {"time": state.time, "member": state.member, "start": start, "end": end, "least": state.least}
         return "front_figure", options
-    return "track_figure", {"time": state.time, "within_km": state.within}
+    return "track_figure", {"time": state.time, "member": state.member, "within_km": state.within}
 
 
 def ends_of(run: Run, state: StormState) -> tuple[tuple[float, float], tuple[float, float]]:

@@ -98,6 +98,9 @@ class StormSession(Session):
         super().__init__(library, state)
         self.shelf = shelf or Shelf()
 
+    def problems(self) -> list[str]:
+        return [*super().problems(), *self.shelf.problems]
+
 
 class StormView(Computed):
     """A view of the storm of a run, which is followed when the first of them is looked at."""
@@ -126,9 +129,9 @@ def member_label(run: Run, member: int) -> str:
 
 
 def spread_text(values: np.ndarray, unit: str, digits: int = 0) -> str:
-    """`38 to 45 (median 41) m/s` of the members that have a value; "none" where none has."""
+    """`41 (90 %: 38 to 45) m/s` of the members that have a value; "none" where none has."""
     known = values[np.isfinite(values)]
     if not known.size:
         return "none"
     low, middle, high = np.percentile(known, [5, 50, 95])
-    return f"{low:.{digits}f} to {high:.{digits}f} (median {middle:.{digits}f}) {unit}".strip()
+    return f"{middle:.{digits}f} (90 %: {low:.{digits}f} to {high:.{digits}f}) {unit}".strip()

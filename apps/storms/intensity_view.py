@@ -6,6 +6,7 @@ from html import escape
 
 import numpy as np
 import panel as pn
+from bokeh.core.properties import value
 from bokeh.models import ColumnDataSource
 
 from apps.parts.labels import time_label
@@ -15,7 +16,7 @@ from apps.parts.sources import put
 from apps.parts.view import column, row, select
 from apps.storms.following import Storm, StormView, spread_text
 from apps.storms.pressure_panel import MINUTES, WindPressure
-from apps.storms.shelf import OF_BEST
+from apps.storms.shelf import BEST_DASHES, OF_BEST
 from apps.storms.state import MEASURES, RELATION
 from labkit.plots.colours import BEST_TRACK_COLOUR
 from labkit.plots.storms import LABELS, label_of
@@ -32,10 +33,11 @@ class IntensityView(StormView):
     def build(self, run: Run) -> pn.viewable.Viewable:
         self.fan = Fan("Through time", beside=("interpolation", "regression"))
         self.fan.figure.height = 330
-        self.best = ColumnDataSource({"xs": [], "ys": []})
-        look = {"line_color": BEST_TRACK_COLOUR, "line_dash": "dashed", "line_width": 2, "legend_label": "Best track"}
-        self.fan.figure.multi_line("xs", "ys", source=self.best, **look)
-        self.named = self.fan.figure.legend[0].items[-1]
+        self.best, self.named = [ColumnDataSource({"x": [], "y": []}) for _ in BEST_DASHES], []
+        for k, (data, dash) in enumerate(zip(self.best, BEST_DASHES, strict=True)):
+            look = {"line_color": BEST_TRACK_COLOUR, "line_dash": dash, "line_width": 2}
+            self.fan.figure.line("x", "y", source=data, legend_label=f"Best track {k + 1}", **look)
+            self.named.append(self.fan.figure.legend[0].items[-1])
         self.histogram = Distribution("At this time")
         self.pressure = WindPressure()
         options = {LABELS[name]: name for name in MEASURES} | {"wind against pressure": RELATION}
@@ -58,8 +60,11 @@ class IntensityView(StormView):
         series = {s: storm.values(s, state.measure) for s in SOURCES if storm.has(s, state.measure)}
         series.setdefault("prediction", np.full((run.n_members, len(run.times)), np.nan))
         self.fan.show(run.times, series, label_of(state.measure), state.time, state.member)
-        put(self.best, _courses(run, storm, state.measure))
-        self.named.visible = len(self.best.data["xs"]) > 0
+        courses = _courses(run, storm, state.measure)
+        for k, (data, item) in enumerate(zip(self.best, self.named, strict=True)):
+            item.visible = k < len(courses)
+            put(data, courses[k] if item.visible else {"x": [], "y": []})
+            item.label = value(f"Best track, {storm.best[k].agency}" if item.visible else "")
         self.histogram.show({s: values[..., state.time] for s, values in series.items()}, label_of(state.measure))
 
     def say_storm(self, run: Run, storm: Storm) -> str:
@@ -83,11 +88,10 @@ class IntensityView(StormView):
         return f"{name.capitalize()}{f' [{unit}]' if unit.strip() else ''}, {when}: {'; '.join(said)}."
 
 
-def _courses(run: Run, storm: Storm, measure: str) -> dict[str, list]:
+def _courses(run: Run, storm: Storm, measure: str) -> list[dict[str, np.ndarray]]:
     """Each best track's values of a measure by time, where it knows them."""
     ways = [best.track[OF_BEST[measure]].values for best in storm.best] if measure in OF_BEST else []
-    known = [(run.times[np.isfinite(way)], way[np.isfinite(way)]) for way in ways]
-    return {"xs": [times for times, _ in known], "ys": [way for _, way in known]}
+    return [{"x": run.times[np.isfinite(way)], "y": way[np.isfinite(way)]} for way in ways]
 
 
 def _say_relation(run: Run, storm: Storm, time: int) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from apps.parts.library import Library, open_library
+from apps.parts.library import Library, open_library, short
 from apps.parts.runs import Run
 from labkit.data.best_tracks import AGENCIES, BestTracks, read_best_tracks, track
 from labkit.data.cases import TRACKS, Case, cases, near_taiwan
@@ -21,6 +21,7 @@ from labkit.plots.geography import locate
 
 WITHIN_KM = 300.0
 _IMPORTS = ("from labkit.data.best_tracks import track", "from labkit.data.cases import near_taiwan")
+BEST_DASHES = ([7, 3], [2, 2], [9, 3, 2, 3])  # of the first, second and third agency
 OF_BEST = {"max_wind": "wind", "rmw": "rmw", "min_pressure": "pressure"}  # what a best track says of a measure
 ENDINGS = (".csv", ".dat", ".txt", ".bst", ".all")
 
@@ -75,6 +76,8 @@ class Shelf:
             placed = at.assign(x=("time", x), y=("time", y))
             name = plain(at.attrs["name"] or at.attrs["storm"], 24).title()
             opening = f"{table.opening}.storm({at.attrs['storm']!r})"
+            if len(found) == len(BEST_DASHES):
+                break
             found.append(BestTrack(name, storm.agency, storm.averaging_min, placed, table.imports, opening))
         return found
 
@@ -133,5 +136,5 @@ def _tried(read, path: Path, problems: list[str]):
     try:
         return read(path)
     except LabError as error:
-        problems.append(plain(str(error), 300))
+        problems.append(short(str(error)))
         return None

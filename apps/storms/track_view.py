@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from html import escape
+from itertools import zip_longest
 
 import numpy as np
 import panel as pn
@@ -17,12 +18,13 @@ from apps.parts.scale import Look
 from apps.parts.sources import put
 from apps.parts.view import column, row, switch
 from apps.storms.following import ORDER, Storm, StormView, member_label, spread_text
-from apps.storms.shelf import OF_BEST, BestTrack
+from apps.storms.shelf import BEST_DASHES, OF_BEST, BestTrack
 from apps.storms.state import FURTHEST_KM
-from labkit.plots.colours import BEST_TRACK_COLOUR, PROBABILITIES, SOURCE_COLOURS, SOURCE_LABELS, palette
+from labkit.plots.colours import BEST_TRACK_COLOUR, PROBABILITIES, SOURCE_COLOURS, SOURCE_LABELS, mixed, palette
 from labkit.verify.cyclones.ensembles import cone
 
 SINGLES = ("interpolation", "regression", "truth")
+PALE = tuple(mixed(colour, 0.5) for colour in palette(PROBABILITIES))  # the tracks are what is looked at
 COLUMNS = (
     ("max_wind", "highest wind", "m/s", 1.0, 1),
     ("rmw", "radius of it", "km", 1.0, 0),
@@ -36,7 +38,6 @@ class TrackView(StormView):
 
     def build(self, run: Run) -> pn.viewable.Viewable:
         self.grid = MapGrid(run, {"strike": "Members that come near"}, columns=1)
-        self.grid.figures["strike"].renderers[0].glyph.global_alpha = 0.55  # the tracks are what is looked at
         self.overlay = Tracks(self.grid.figures["strike"])
         self.table = pn.pane.HTML(sizing_mode="stretch_width", margin=(8, 12))
         near = pn.widgets.FloatSlider.from_param(
@@ -58,13 +59,14 @@ class TrackView(StormView):
         fit = f"calc((100vh - 250px) * {(east - west) / (north - south):.3f} + 62px)"
         maps = column(self.grid.layout, styles={"min-width": "0", "flex": "1 1 0", "max-width": fit})
         beside = column(self.table, styles={"flex": "0 1 440px", "min-width": "0"})
-        self.body = row(maps, self.grid.bar, beside)
+        picture = row(maps, self.grid.bar, styles={"flex": "1 1 430px", "min-width": "0"})
+        self.body = row(picture, beside, styles={"flex-wrap": "wrap"})
         return column(controls, self.body)
 
     def show_storm(self, run: Run, storm: Storm) -> None:
         state = self.state
         chance = strike_field(run, storm, state.within)
-        look = Look((0.0, 100.0), palette(PROBABILITIES), "%")
+        look = Look((0.0, 100.0), PALE, "%")
         self.grid.update({"strike": ((run.id, state.within), chance)}, look)
         self.grid.set_title("strike", f"Members that come within {state.within:g} km of a place")
         self.grid.set_lines(state.lines)
@@ -99,7 +101,7 @@ class Tracks:
         empty = {"xs": [], "ys": []}
         self.members, self.oracle, self.cone = (ColumnDataSource(dict(empty)) for _ in range(3))
         self.lines = {source: ColumnDataSource(dict(empty)) for source in (*SINGLES, "mean", "member")}
-        self.best = ColumnDataSource(dict(empty))
+        self.best = [ColumnDataSource(dict(empty)) for _ in BEST_DASHES]
         self.now = ColumnDataSource({"x": [], "y": [], "colour": [], "name": []})
         self.circles = ColumnDataSource({"x": [], "y": [], "r": []})
         rings = {"radius": "r", "fill_color": None, "line_color": "#444444", "line_alpha": 0.35}
@@ -110,8 +112,9 @@ class Tracks:
             colour = SOURCE_COLOURS.get(source, "#111111")
             _add(plot, line, "#ffffff", 4.2, 0.7)
             _add(plot, line, colour, 2.4, 1.0)
-        _add(plot, self.best, "#ffffff", 4.2, 0.7)
-        _add(plot, self.best, BEST_TRACK_COLOUR, 2.0, 1.0, dash=[6, 3])
+        for line, dash in zip(self.best, BEST_DASHES, strict=True):
+            _add(plot, line, "#ffffff", 4.2, 0.7)
+            _add(plot, line, BEST_TRACK_COLOUR, 2.0, 1.0, dash=dash)
         marks = {"fill_color": "colour", "line_color": "white", "size": 10}
         dots = plot.add_glyph(self.now, Scatter(x="x", y="y", **marks))
         plot.add_tools(HoverTool(renderers=[dots], tooltips=[("", "@name")]))
@@ -124,7 +127,9 @@ class Tracks:
         chosen = _ways(storm, "prediction", member)
         put(self.lines["member"], chosen)
         put(self.circles, _circles(storm))
-        put(self.best, _lines([(best.track.x.values, best.track.y.values) for best in storm.best]))
+        ways = [_lines([(best.track.x.values, best.track.y.values)]) for best in storm.best]
+        for line, way in zip_longest(self.best, ways[: len(self.best)], fillvalue={"xs": [], "ys": []}):
+            put(line, way)
         found = [(source, *storm.place(source, time, member)) for source in ORDER if source != "oracle"]
         found = [(source, x, y) for source, x, y in found if np.isfinite(x + y)]
         names = [label if source == "prediction" else SOURCE_LABELS[source] for source, _, _ in found]
@@ -172,7 +177,8 @@ def _line(group: xr.Dataset, storm: Storm, source: str, label: str, colour: str,
     """One line of the table: a dot in the colour of the track, the distance from the truth's centre, the numbers."""
     cells = [_off(group, storm, time) if source != "truth" else ""]
     cells += [_number(group[name].values[..., time] * factor, digits) for name, _, _, factor, digits in shown]
-    dot = f"<span style='color:{colour}'>&#9679;</span>"
+    shown_colour = "inherit" if source == "member" else colour  # the chosen member's is the text's, light or dark
+    dot = f"<span style='color:{shown_colour}'>&#9679;</span>"
     return f"<tr><td>{dot} {escape(label)}</td>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
 
 

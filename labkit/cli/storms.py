@@ -19,7 +19,8 @@ Prints for each time the highest 10 m wind [m/s] and its radius [km]: of ensembl
 the storm, and how many do. With a best track also how far away the centre is. Model winds are those of the model's time
 step; best tracks have 1-minute or 10-minute means, which the output names and never mixes.
 """
-SHOWN = ("truth", "interpolation", "regression", "prediction", "oracle")
+MODEL = "model"  # what WRF output is called
+SHOWN = (MODEL, "truth", "interpolation", "regression", "prediction", "oracle")
 HEADS = {"interpolation": "input", "prediction": "members"}
 
 
@@ -37,12 +38,12 @@ def add_verb(add) -> None:
 
 
 def _track(options: argparse.Namespace) -> None:
-    from labkit.data.best_tracks import track
     from labkit.verify.cyclones.tables import long_table
 
+    _check_outputs(options)
     storm = _best_track(options)
     tree, known = _opened(options.files)
-    reference = track(storm, tree["time"].values) if storm is not None else None
+    reference = _at_times(storm, tree["time"].values) if storm is not None else None
     found = _studied(tree, reference, known)
     print(_summary(found, known["times"], reference).to_string(index=False, na_rep="-"))
     if reference is not None:
@@ -54,6 +55,19 @@ def _track(options: argparse.Namespace) -> None:
         found.to_netcdf(options.netcdf)
 
 
+def _check_outputs(options: argparse.Namespace) -> None:
+    """Whether what is asked for can be done, before the work."""
+    from labkit.errors import ConfigError
+
+    if options.case and options.best_track:
+        found, todo = "--case and --best-track", "leave one of them out"
+        raise ConfigError("best track", found=found, expected="one of the two", todo=todo)
+    for path in (options.csv, options.netcdf):
+        if path is not None and not path.parent.is_dir():
+            found, todo = f"no folder {path.parent}", "make it first, or write elsewhere"
+            raise ConfigError(f"output {path.name}", found=found, expected="a folder", todo=todo)
+
+
 def _best_track(options: argparse.Namespace):
     from labkit.data.best_tracks import read_best_tracks
     from labkit.data.cases import best_track, case
@@ -62,15 +76,41 @@ def _best_track(options: argparse.Namespace):
     if options.case:
         return best_track(case(options.case, options.cases))
     if options.best_track is None:
+        if options.storm or options.agency:
+            given = "--storm" if options.storm else "--agency"
+            todo = "name the file with --best-track, or a case with --case"
+            raise ConfigError("best track", found=f"{given} without a file", expected="--best-track FILE", todo=todo)
         return None
-    if not options.storm:
-        todo = "name it with --storm"
-        raise ConfigError("best track", found="a file of many storms", expected="one storm", todo=todo)
-    return read_best_tracks(options.best_track, agency=options.agency).storm(options.storm)
+    tracks = read_best_tracks(options.best_track, agency=options.agency)
+    if options.storm:
+        return tracks.storm(options.storm)
+    if len(tracks) > 1:
+        found, todo = f"{len(tracks)} storms in {options.best_track.name}", "name it with --storm"
+        raise ConfigError("best track", found=found, expected="one storm", todo=todo)
+    return tracks
+
+
+def _at_times(storm, times):
+    """The best track at the times of the fields; DataError where it has none of them."""
+    import numpy as np
+
+    from labkit.data.best_tracks import track
+    from labkit.errors import DataError
+
+    reference = track(storm, times)
+    if not np.isfinite(reference.lat).any():
+        own = storm.one().table.time
+        raise DataError(
+            f"best track of {reference.attrs['name'] or reference.attrs['storm']}",
+            found=f"one from {own.min():%Y-%m-%d %H} to {own.max():%Y-%m-%d %H} UTC",
+            expected=f"a position between {str(times[0])[:16]} and {str(times[-1])[:16]}",
+            todo="choose the storm of these times",
+        )
+    return reference
 
 
 def _opened(files: list[str]):
-    """An output tree, and what is known of it; WRF output as a tree with one source, the "truth"."""
+    """An output tree, and what is known of it; WRF output as a tree with one source, the "model"."""
     import numpy as np
     import xarray as xr
 
@@ -80,7 +120,7 @@ def _opened(files: list[str]):
         from labkit.data.wrf import open_wrfout
 
         fields = open_wrfout(files)
-        return xr.DataTree.from_dict({"/truth": fields, "/": xr.Dataset(coords={"time": fields.time})}), {
+        return xr.DataTree.from_dict({f"/{MODEL}": fields, "/": xr.Dataset(coords={"time": fields.time})}), {
             "times": fields.time.values,
             "fields": fields,
         }
@@ -113,7 +153,7 @@ def _studied(tree, reference, known):
         tracks = join(find(fields, count=2, limits=WEAK), count=2, gap_h=12, least_times=min(2, fields.sizes["time"]))
         storm = tracks.isel(track=0) if reference is None else nearest(tracks, reference)
         found = xr.merge([storm, intensity(fields, storm).compute()], compat="override", join="exact")
-        return xr.DataTree.from_dict({"/truth": found})
+        return xr.DataTree.from_dict({f"/{MODEL}": found})
     with tqdm(total=None, desc="following the storm", unit=" steps") as bar:
 
         def step(done: int, total: int) -> None:
@@ -143,7 +183,7 @@ def _summary(found, times, reference):
             table[f"{head} hPa"] = (middle.min_pressure.values / 100).round(1)
         if members:
             table[f"{head} with"] = np.isfinite(group.row).sum("ensemble").values
-        if source in ("truth", "prediction") and not members and np.isfinite(middle.lat).any():
+        if source in (MODEL, "truth") and not members and np.isfinite(middle.lat).any():
             table["lat"], table["lon"] = middle.lat.values.round(2), middle.lon.values.round(2)
         if reference is not None:
             apart = track_error(group, reference)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import colorcet
 import matplotlib
 import numpy as np
-from matplotlib.colors import ListedColormap, to_hex
+from matplotlib.colors import ListedColormap, to_hex, to_rgb
 
 from labkit.variables import REGISTRY, Variable, canonical, lookup
 
@@ -61,6 +61,11 @@ def palette(name: str, n: int = 256) -> list[str]:
         colours = colorcet.palette[name]
         return [colours[i] for i in np.linspace(0, len(colours) - 1, n).round().astype(int)]
     return [to_hex(colour) for colour in matplotlib.colormaps[name](np.linspace(0, 1, n))]
+
+
+def mixed(colour: str, share: float) -> str:
+    """A share (0 to 1) of a colour in white, as hexadecimal."""
+    return to_hex(share * np.array(to_rgb(colour)) + 1 - share)
 
 
 def colour_map(name: str) -> ListedColormap:

@@ -39,13 +39,14 @@ def track_figure(
     storm: xr.DataTree,
     *,
     time: int | None = None,
+    member: int | None = None,
     within_km: float = 30.0,
     best_track: xr.Dataset | None = None,
 ) -> Figure:
     """Tracks of all members over the strike probability, with the cone, the truth, input and regression.
 
     On a map of the place with coast and graticule where latitudes are known, else in kilometres. time: mark where the
-    storm is then. best_track: `lat`, `lon` (time), drawn where given.
+    storm is then. member: one that is drawn in black. best_track: `lat`, `lon` (time), drawn where given.
     """
     members = _members(storm)
     on_map = _on_map(tree)
@@ -72,13 +73,23 @@ def track_figure(
     axis.plot([], [], color=SOURCE_COLOURS["prediction"], lw=1, label="Members", **move)
     if best_track is not None and on_map:
         axis.plot(best_track.lon, best_track.lat, "--", color=BEST_TRACK_COLOUR, lw=1.8, label="Best track", **move)
-    if time is not None and "truth" in storm.children:
-        now = storm["truth"].isel(time=time)
-        axis.plot(now[x], now[y], "o", ms=9, mfc="none", mec="black", mew=1.5, **move)
+    if member is not None:
+        name = source_title(tree, "prediction", member)
+        _way(axis, members.isel(ensemble=member), x, y, color="black", lw=1.6, label=name, **move)
+    for source, colour in _marked(storm, member) if time is not None else []:
+        place = place_of(storm, source, time, member or 0, degrees=on_map)
+        if place:
+            axis.plot(*place, "o", ms=7, mfc=colour, mec="white", mew=1, zorder=6, **move)
     axis.legend(loc="best", fontsize=8)
     when = f", {time_text(tree, time)}" if time is not None else ""
     axis.set_title(f"Tracks of {members.sizes['ensemble']} members{when}", loc="left", fontsize=10)
     return figure
+
+
+def _marked(storm: xr.DataTree, member: int | None) -> list[tuple[str, str]]:
+    """Sources whose place is marked, with their colours."""
+    marked = [(source, SOURCE_COLOURS[source]) for source in SINGLES if source in storm.children]
+    return marked + ([("prediction", "black")] if member is not None else [])
 
 
 def storm_maps_figure(
