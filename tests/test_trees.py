@@ -102,13 +102,20 @@ def test_what_is_no_tree_is_refused(tmp_path):
     (tmp_path / "empty.zarr").mkdir()
     refuse(tmp_path / "empty.zarr", "cannot be read")
     xr.Dataset({"t2m": (("y", "x"), np.zeros((2, 2)))}).to_netcdf(tmp_path / "flat.nc")
-    refuse(tmp_path / "flat.nc", "groups: none", "'truth'")
+    refuse(tmp_path / "flat.nc", "groups: none", "'prediction'")
 
 
-@pytest.mark.parametrize("lacks", ["truth", "prediction"])
-def test_wrong_groups_are_refused(tmp_path, lacks):
-    groups = [name for name in ("input", "truth", "prediction") if name != lacks]
-    refuse(corrdiff_file(tmp_path / "a.nc", groups=groups), f"'{lacks}'", "input")
+def test_without_members_a_file_is_refused(tmp_path):
+    refuse(corrdiff_file(tmp_path / "a.nc", groups=["input", "truth"]), "'prediction'", "input")
+
+
+def test_a_forecast_without_a_truth_has_one_that_is_nowhere_known(tmp_path):
+    tree = open_tree(corrdiff_file(tmp_path / "a.nc", groups=["input", "prediction"]))
+    members, truth = tree["prediction"].to_dataset(), tree["truth"].to_dataset()
+    assert set(truth.data_vars) == set(members.data_vars)
+    for name, field in truth.data_vars.items():
+        assert field.dims == FIELD_DIMS and field.attrs == members[name].attrs and field.chunks is not None
+        assert field.isnull().all() and field.shape == members[name].shape[1:]
 
 
 def test_prediction_without_members_is_refused(tmp_path):

@@ -7,6 +7,8 @@ import pytest
 import storm_parts as parts
 import xarray as xr
 
+from apps.explorer.app import Explorer
+from apps.spectra.app import SpectraExplorer
 from apps.storms.app import TyphoonExplorer, extension
 from apps.storms.state import MEASURES, PROFILES, TABS
 from labkit.errors import DataError, LabError
@@ -34,6 +36,7 @@ ODD = {
     "once": lambda: parts.storm_tree(hours=1),
     "alone": lambda: parts.storm_tree(hours=2, without=("oracle", "regression", "interpolation")),
     "lost": lambda: parts.storm_tree(hours=2, absent=(("prediction", 1), ("regression", 0))),
+    "forecast": lambda: parts.storm_tree(hours=2, without=("truth",)),
     "unseen": lambda: parts.storm_tree(hours=2, absent=(("truth", 0),)),
     "nowhere": lambda: parts.storm_tree(hours=2, known_place=False),
     "wide": lambda: parts.storm_tree(hours=2, shape=(48, 96)),
@@ -148,6 +151,20 @@ def test_times_axes_stand_beside_the_first_section_that_there_is(odd):
     plots, shown = sections.figures, [source for source, place in sections.places.items() if place.visible]
     assert shown == ["prediction", "truth"]
     assert [plots[source].yaxis[0].visible for source in shown] == [True, False]
+
+
+def test_a_forecast_without_a_truth_is_followed_all_the_same(odd):
+    explorer = TyphoonExplorer(odd, run="forecast", time=1)
+    assert "3 of 3 members have the storm" in explorer.headline.object and "truth" not in explorer.headline.object
+    assert parts.table_of(explorer)["highest wind [m/s]"]["Model"].startswith("42")
+    explorer.state.tab = "front"
+    assert "nan" not in explorer.headline.object + explorer.views["front"].sharp.object
+    assert Explorer(odd, run="forecast", tab="maps").headline.object.endswith("3 members; nothing was observed.")
+    other = Explorer(odd, run="forecast", tab="probability")
+    assert other.headline.object.endswith("nothing was observed.") and len(other.presets.items) > 0
+    other.state.tab = "calibration"
+    assert "not one cell that was observed" in other.headline.object
+    assert "found no truth" in SpectraExplorer(odd, run="forecast").headline.object
 
 
 def test_switching_runs_leaves_nothing_of_the_one_before(odd):

@@ -34,6 +34,8 @@ def expected_coverage(n_members: int) -> float:
 def maps_sentence(run: Run, state: ExplorerState) -> str:
     variable = run.describe(state.variable)
     members, truth = run.members(state.variable, state.time), run.field("truth", state.variable, state.time)
+    if not np.isfinite(truth).any():
+        return f"{_upper(variable.long_name)}, {_when(run, state)}: {run.n_members} members; nothing was observed."
     inside, expected = coverage(members, truth), expected_coverage(run.n_members)
     what = ", minus the truth" if state.show == "difference" else ""
     verdict = "too narrow" if inside < expected - 0.05 else "too wide" if inside > expected + 0.05 else "about right"
@@ -55,10 +57,10 @@ def members_sentence(run: Run, state: ExplorerState) -> str:
 def probability_sentence(run: Run, state: ExplorerState) -> str:
     members, truth = run.members(state.variable, state.time), run.field("truth", state.variable, state.time)
     known = np.isfinite(truth)
-    seen = (truth > state.threshold)[known].mean() if known.any() else np.nan
+    seen = f"{(truth > state.threshold)[known].mean():.1%} in the truth" if known.any() else "nothing was observed"
     return (
         f"Above {state.threshold:g} {run.describe(state.variable).units}, {_when(run, state)}: "
-        f"{(members > state.threshold).mean():.1%} of the area in the members on average, {seen:.1%} in the truth."
+        f"{(members > state.threshold).mean():.1%} of the area in the members on average, {seen}."
     )
 
 

@@ -36,7 +36,7 @@ def find_presets(run: Run, *, max_times: int = 240) -> list[Preset]:
 def _strongest_wind(run: Run, times: np.ndarray) -> Preset | None:
     if "wind_speed" not in run.variables:
         return None
-    time, cell, value = _search(times, lambda t: run.field("truth", "wind_speed", t))
+    time, cell, value = _search(times, lambda t: run.field(run.judge, "wind_speed", t))
     return Preset("wind", "Strongest wind", f"{value:.0f} m/s", "wind_speed", time, _place(run, cell))
 
 
@@ -47,9 +47,9 @@ def _heaviest_rain(run: Run, times: np.ndarray) -> Preset | None:
     if variable is None:
         return None
     to_rate = rain_from_reflectivity if canonical(variable) == "reflectivity" else np.asarray
-    means = [np.nanmean(to_rate(run.field("truth", variable, t))) for t in times]
+    means = [np.nanmean(to_rate(run.field(run.judge, variable, t))) for t in times]
     time = int(times[int(np.nanargmax(means))])
-    rate = to_rate(run.field("truth", variable, time))
+    rate = to_rate(run.field(run.judge, variable, time))
     cell = np.unravel_index(np.nanargmax(gaussian_filter(np.nan_to_num(rate), 2)), rate.shape)
     return Preset("rain", "Heaviest rain", f"{np.nanmax(means):.1f} mm/h area mean", variable, time, _place(run, cell))
 
@@ -64,13 +64,13 @@ def _cyclone(run: Run, times: np.ndarray) -> Preset | None:
     width = [max(round(50 / d), 1) for d in (dy, dx)]
 
     def vorticity(t: int) -> np.ndarray:
-        u, v = (np.nan_to_num(run.field("truth", names[c], t)) for c in ("u10", "v10"))
+        u, v = (np.nan_to_num(run.field(run.judge, names[c], t)) for c in ("u10", "v10"))
         curl = np.gradient(v, dx * 1e3, axis=1) - np.gradient(u, dy * 1e3, axis=0)
         return sign * uniform_filter(curl * np.sign(np.diff(run.y).mean()), width, mode="constant")
 
     time, cell, _ = _search(times, vorticity)
     y, x = (slice(max(c - 2 * w, 0), c + 2 * w + 1) for c, w in zip(cell, width, strict=True))
-    wind = float(np.nanmax(run.field("truth", "wind_speed", time)[y, x]))
+    wind = float(np.nanmax(run.field(run.judge, "wind_speed", time)[y, x]))
     label = "Typhoon" if wind >= GALE_M_S else "Strongest vortex"
     return Preset("cyclone", label, f"{wind:.0f} m/s around it", "wind_speed", time, _place(run, cell))
 
@@ -82,10 +82,10 @@ def _front(run: Run, times: np.ndarray) -> Preset | None:
         return None
     variable, (dx, dy) = names["t2m"], run.spacing
     some = times[np.unique(np.linspace(0, len(times) - 1, 24).astype(int))]
-    mean = np.mean([run.field("truth", variable, t) for t in some], axis=0) if len(some) >= 8 else 0.0
+    mean = np.mean([run.field(run.judge, variable, t) for t in some], axis=0) if len(some) >= 8 else 0.0
 
     def gradient(t: int) -> np.ndarray:
-        field = gaussian_filter(np.nan_to_num(run.field("truth", variable, t) - mean), [10 / dy, 10 / dx])
+        field = gaussian_filter(np.nan_to_num(run.field(run.judge, variable, t) - mean), [10 / dy, 10 / dx])
         steep = 100 * np.hypot(*np.gradient(field, dy, dx))
         edge = [max(int(20 / d), 1) for d in (dy, dx)]
         inner = np.zeros_like(steep)

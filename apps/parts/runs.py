@@ -77,6 +77,17 @@ class Run:
         return float(west), float(south), float(self.x.max() + dx / 2), float(self.y.max() + dy / 2)
 
     @cached_property
+    def observed(self) -> bool:
+        """Whether the truth has any value; a forecast's has none."""
+        fields = (self._read("truth", self._parts(v)[0], t) for v in self.variables for t in range(len(self.times)))
+        return any(np.isfinite(field).any() for field in fields)
+
+    @property
+    def judge(self) -> str:
+        """The source in which cases worth seeing are looked for: the truth, or the first member where there is none."""
+        return "truth" if self.observed else "prediction"
+
+    @cached_property
     def coast(self) -> list[np.ndarray]:
         return coast_lines(self.tree)
 

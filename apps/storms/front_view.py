@@ -91,7 +91,7 @@ class FrontView(Computed):
             return self.result
         said, when = [], time_label(run.times[self.state.time])
         for source in ("interpolation", "regression", "truth"):
-            if source in self.result.sharpness:
+            if source in self.result.sharpness and np.isfinite(self.result.sharpness[source][0]):
                 said.append(f"{SOURCE_LABELS[source].lower()} {self.result.sharpness[source][0]:.0f}")
         for source, label in (("prediction", "members"), ("oracle", "oracle")):
             if source in self.result.sharpness:
@@ -190,6 +190,8 @@ def _front(run: Run, time: int, least: float):
 def _sharpness_html(front) -> str:
     parts = []
     for source, values in front.sharpness.items():
+        if not np.isfinite(values).any():
+            continue
         dot = f"<span style='color:{SOURCE_COLOURS[source]}'>&#9679;</span>"
         number = f"{values[0]:.0f}" if len(values) == 1 else spread_text(values, "")
         parts.append(f"<span>{dot} {SOURCE_LABELS[source]} {number}</span>")

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
+import dask.array as da
 import numpy as np
 import xarray as xr
 
@@ -34,15 +35,16 @@ def open_tree(path: str | Path) -> xr.DataTree:
     `interpolation`, `regression`, `oracle`). Whatever the file, the tree has root coordinates `time`, `ensemble`, `x`,
     `y` (km) and 2-D `lat`, `lon` (NaN where unknown); variables (ensemble, time, y, x) in `prediction` and `oracle`,
     (time, y, x) elsewhere, with units and long names where the registry knows them. Truth may be NaN where nothing
-    was observed. Raises DataError for anything that does not fit.
+    was observed, and is NaN throughout where the file has none, as a forecast's. Raises DataError for anything that
+    does not fit.
     """
     path = Path(path)
     groups = _read_groups(path)
-    for name in ("truth", "prediction"):
-        if name not in groups:
-            have = ", ".join(sorted(name for name in groups if name)) or "none"
-            raise _error(path, f"groups: {have}", f"a group {name!r}", "open the output of a CorrDiff or labkit run")
+    if "prediction" not in groups:
+        have = ", ".join(sorted(name for name in groups if name)) or "none"
+        raise _error(path, f"groups: {have}", "a group 'prediction'", "open the output of a CorrDiff or labkit run")
     fields = {name: _fields(path, name, groups[name]) for name in GROUPS if name in groups}
+    fields.setdefault("truth", {name: _unknown(field) for name, field in fields["prediction"].items()})
     sizes = _common_sizes(path, fields)
     if not set(fields["truth"]) & set(fields["prediction"]):
         raise _error(
@@ -57,6 +59,13 @@ def open_tree(path: str | Path) -> xr.DataTree:
     tree = xr.DataTree.from_dict({"/": root, **nodes}, name=path.stem)
     tree.set_close(lambda: [dataset.close() for dataset in groups.values()])
     return tree
+
+
+def _unknown(members: xr.DataArray) -> xr.DataArray:
+    """Such a field of no member, NaN everywhere, lazily."""
+    one = members.isel(ensemble=0, drop=True)
+    nothing = da.full(one.shape, np.nan, dtype=np.float32)
+    return xr.DataArray(nothing, dims=one.dims, attrs=one.attrs)
 
 
 def _error(path: Path, found: str, expected: str, todo: str) -> DataError:
