@@ -43,12 +43,14 @@ class FrontView(Computed):
         west, south, east, north = run.extent
         fit = f"calc((100vh - 300px) * {(east - west) / (north - south):.3f} + 62px)"
         maps = column(self.grid.layout, styles={"min-width": "0", "flex": "1 1 0", "max-width": fit})
-        plots = column(*(curve.figure for curve in self.curves.values()), styles={"flex": "1 1 0", "min-width": "0"})
+        share = {"flex": "1 1 380px", "min-width": "0"}
+        plots = column(*(curve.figure for curve in self.curves.values()), styles=share)
         look = {"size": "small", "width": 240, "margin": (8, 16), "start": 1, "end": 20, "step": 0.5}
         self.least = pmui.FloatSlider(label="A front is from [K in 100 km]", value=self.state.least, **look)
         self.least.param.watch(lambda event: self.state.param.update(least=float(event.new)), "value_throttled")
         controls = row(self.least, switch(self.state.param.lines, "Coast and graticule"), align="center")
-        self.body = row(column(row(maps, self.grid.bar), self.sharp, html(HINT, faint=True, size=12)), plots)
+        picture = column(row(maps, self.grid.bar), self.sharp, html(HINT, faint=True, size=12), styles=share)
+        self.body = pmui.FlexBox(picture, plots, flex_wrap="wrap", sizing_mode="stretch_width", margin=0)
         return column(controls, self.body)
 
     def ask(self, run: Run):

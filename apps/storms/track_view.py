@@ -7,6 +7,7 @@ from itertools import zip_longest
 
 import numpy as np
 import panel as pn
+import panel_material_ui as pmui
 import xarray as xr
 from bokeh.models import Circle, ColumnDataSource, HoverTool, MultiLine, Scatter
 from bokeh.plotting import figure
@@ -60,7 +61,7 @@ class TrackView(StormView):
         maps = column(self.grid.layout, styles={"min-width": "0", "flex": "1 1 0", "max-width": fit})
         beside = column(self.table, styles={"flex": "0 1 440px", "min-width": "0"})
         picture = row(maps, self.grid.bar, styles={"flex": "1 1 430px", "min-width": "0"})
-        self.body = row(picture, beside, styles={"flex-wrap": "wrap"})
+        self.body = pmui.FlexBox(picture, beside, flex_wrap="wrap", sizing_mode="stretch_width", margin=0)
         return column(controls, self.body)
 
     def show_storm(self, run: Run, storm: Storm) -> None:
