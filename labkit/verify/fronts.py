@@ -122,19 +122,43 @@ def section(
         raise DataError("section", found=f"a line from {start} to the same place", expected="two places", todo=todo)
     step = step_km or min(map(abs, _spacing(fields)))
     share = np.linspace(0, 1, max(2, int(np.ceil(length / step)) + 1))
-    way = {
-        axis: xr.DataArray(a + share * (b - a), dims="distance")
-        for axis, a, b in zip(("x", "y"), start, end, strict=True)
-    }
+    x, y = (a + share * (b - a) for a, b in zip(start, end, strict=True))
     placed = [name for name, coordinate in fields.coords.items() if len(set(SPACE) & set(coordinate.dims)) == 2]
     kept = fields[[name for name, field in fields.data_vars.items() if set(SPACE) <= set(field.dims)]]
-    found = kept.drop_vars(placed).interp(way, method="linear")
+    found = _bilinear(kept.drop_vars(placed), x, y).assign_coords(x=("distance", x), y=("distance", y))
     found = found.assign_coords(distance=("distance", share * length, {"units": "km"}))
     if {"u10", "v10"} <= set(found):
         e, n = (end[0] - start[0]) / length, (end[1] - start[1]) / length
         found["along"] = (found.u10 * e + found.v10 * n).assign_attrs(units="m s-1", long_name="wind along the section")
         found["across"] = (found.v10 * e - found.u10 * n).assign_attrs(units="m s-1", long_name="wind across it")
     return found
+
+
+def _bilinear(fields: xr.Dataset, x: np.ndarray, y: np.ndarray) -> xr.Dataset:
+    """Fields (..., y, x) at points of x, y: (..., distance), all with the same weights, which `interp` works out anew for
+    each."""
+    places = []
+    for axis, at in ((fields.y.values, y), (fields.x.values, x)):
+        order = np.argsort(axis)
+        place = np.interp(at, axis[order], order.astype(float), left=np.nan, right=np.nan)
+        low = np.clip(np.floor(np.nan_to_num(place)).astype(int), 0, len(axis) - 2)
+        places.append((low, place - low))
+    (j, v), (i, u) = places
+
+    def sampled(field: np.ndarray) -> np.ndarray:
+        lower, upper = ((1 - u) * field[..., row, i] + u * field[..., row, i + 1] for row in (j, j + 1))
+        return (1 - v) * lower + v * upper
+
+    return xr.apply_ufunc(
+        sampled,
+        fields.drop_vars(["x", "y"]),
+        input_core_dims=[SPACE],
+        output_core_dims=[["distance"]],
+        dask="parallelized",
+        output_dtypes=[float],
+        keep_attrs=True,
+        dask_gufunc_kwargs={"output_sizes": {"distance": len(x)}, "allow_rechunk": True},
+    )
 
 
 def _whole(field: xr.DataArray) -> xr.DataArray:
