@@ -135,8 +135,8 @@ def section(
 
 
 def _bilinear(fields: xr.Dataset, x: np.ndarray, y: np.ndarray) -> xr.Dataset:
-    """Fields (..., y, x) at points of x, y: (..., distance), all with the same weights, which `interp` works out anew for
-    each."""
+    """Fields (..., y, x) at points of x, y: (..., distance), all with the same weights, which `interp` would work out
+    anew for each."""
     places = []
     for axis, at in ((fields.y.values, y), (fields.x.values, x)):
         order = np.argsort(axis)
