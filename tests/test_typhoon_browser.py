@@ -208,6 +208,31 @@ def test_the_section_across_a_front_is_dragged_and_kept_in_the_address(page, add
     until(page, lambda: curve.screenshot() != before)
 
 
+CHANGE_BEFORE_LAYOUT = """() => {
+  const figures = Bokeh.index.query((view) => view.model.type == "Figure");
+  const parts = [...figures].flatMap((view) => [...view.renderer_views.values()]);
+  const bars = parts.filter((view) => view.model.type == "ColorBar");
+  for (const bar of bars) {
+    const {layout} = bar;
+    bar.layout = undefined;
+    try {
+      bar._axis_view.model.major_label_standoff += 1;
+    } finally {
+      bar.layout = layout;
+    }
+  }
+  return bars.length;
+}"""
+
+
+def test_a_colour_bar_may_change_before_it_is_laid_out(page, address):
+    visit(page, address)
+    headline(page, "members have the storm")
+    assert page.evaluate(CHANGE_BEFORE_LAYOUT) == 1  # BokehJS alone throws: of undefined (setting 'dirty')
+    page.get_by_role("tab", name="Structure", exact=True).click()
+    headline(page, "tangential wind averaged")
+
+
 def test_what_cannot_be_taken_along_is_said(page, address):
     visit(page, address + "?run=calm")
     headline(page, "no cyclone in truth")

@@ -26,14 +26,20 @@ THEME = {
     | {"palette": {"primary": {"main": "#6db9ec"}, "secondary": {"main": "#ff9a6b"}}},
 }
 
-# Panel 1.9.4 and Bokeh 3.9.2 measure a figure that has been put into a Material layout but not laid out yet, and throw;
-# such a figure is measured soon after anyway.
+# Panel 1.9.4 and Bokeh 3.9.2 measure a figure that has been put into a Material layout but not laid out yet, and throw,
+# as they do where the ticks of a colour bar change by then; both are measured soon after anyway.
 PATCH = """
 const figure = Bokeh.Models.get("Figure").prototype.default_view.prototype;
 for (const step of ["_measure_layout", "_after_layout"]) {
   const original = figure[step];
   figure[step] = function () { if (this.layout != null) original.call(this); };
 }
+const bar = Bokeh.Models.get("ColorBar").prototype.default_view.prototype, initialize = bar.lazy_initialize;
+bar.lazy_initialize = async function () {
+  await initialize.call(this);
+  const frame = this._frame_view.parent, request = frame.request_layout;
+  frame.request_layout = () => { if (this.layout != null) request.call(frame); };
+};
 """
 
 
