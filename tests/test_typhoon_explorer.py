@@ -1,11 +1,8 @@
 """The typhoon explorer without a browser: what is shown is the library's, whatever a run has or lacks."""
 
-import io
 import json
-from io import BytesIO
 
 import numpy as np
-import pandas as pd
 import pytest
 import storm_parts as parts
 import xarray as xr
@@ -13,9 +10,7 @@ import xarray as xr
 from apps.parts.maps import MapGrid
 from apps.storms import following
 from apps.storms.app import TyphoonExplorer, extension
-from apps.storms.code import call_of, code_of, figure_of
-from apps.storms.export import known_storm
-from apps.storms.state import MEASURES, TABS, URL_NAMES, StormState
+from apps.storms.state import MEASURES, URL_NAMES, StormState
 from labkit.verify.cyclones import cone, strike_probability, study
 from labkit.verify.cyclones.structure import MEASURES as KNOWN
 
@@ -360,50 +355,3 @@ def test_wind_against_pressure_of_every_member_and_time(explorer, found):
     assert "minus that of Atkinson" in explorer.headline.object
     explorer.state.measure = "rmw"
     assert view.fan.figure.visible and not view.pressure.figure.visible
-
-
-# --- what is taken along
-
-
-def test_every_tab_has_its_figure(explorer):
-    names = {}
-    for tab in TABS:
-        explorer.state.tab = tab
-        names[tab] = call_of(explorer.session.run, explorer.state)[0]
-    assert len(set(names.values())) == len(TABS) - 1 and names["about"] == names["track"]
-    explorer.state.param.update(tab="intensity", measure="relation")
-    assert call_of(explorer.session.run, explorer.state)[0] == "wind_pressure_figure"
-
-
-@pytest.mark.parametrize(
-    ("tab", "measure"),
-    [("track", "rmw"), ("maps", "rmw"), ("structure", "rmw"), ("intensity", "rmw"), ("intensity", "relation")],
-)
-def test_the_code_shown_runs_and_draws_the_same_figure(explorer, library, tab, measure, tmp_path, monkeypatch):
-    explorer.state.param.update(tab=tab, within=20.0, measure=measure, profile="msl", frame="earth")
-    run = explorer.session.run
-    monkeypatch.chdir(tmp_path)
-    names: dict = {}
-    exec(code_of(run, explorer.state, library.path(run.id)), names)  # what a user would do with it
-    theirs, mine = (tmp_path / "storm.png").read_bytes(), BytesIO()
-    figure_of(run, explorer.state, lambda: known_storm(explorer.session)).savefig(mine, format="png", dpi=150)
-    assert len(theirs) > 10_000 and theirs == mine.getvalue()
-
-
-def test_the_code_quotes_what_it_names(explorer, tmp_path):
-    code = code_of(explorer.session.run, explorer.state, tmp_path / "a'); import os; os._exit(3) #.nc")
-    compile(code, "shown", "exec")
-    assert '"' in code.split("open_tree(")[1]
-
-
-def test_the_table_has_a_line_for_each_source_member_and_time(explorer, found):
-    text = explorer.take("csv").read()
-    assert text.startswith("# winds m/s")
-    table = pd.read_csv(io.StringIO(text), comment="#", parse_dates=["time"])
-    assert list(table.columns[:3]) == ["source", "ensemble", "time"]
-    assert len(table) == parts.HOURS * (4 + 2 * parts.MEMBERS)
-    one = table[(table.source == "prediction") & (table.ensemble == 1)].set_index("time")
-    np.testing.assert_allclose(one.max_wind, found["prediction"].max_wind[1])
-    np.testing.assert_allclose(one.lat, found["prediction"].lat[1])
-    assert list(one.index) == list(pd.to_datetime(parts.TIMES))
-    assert explorer.take("png").read(8) == b"\x89PNG\r\n\x1a\n"
