@@ -15,9 +15,10 @@ from apps.explorer.point_view import PointView
 from apps.explorer.probability_view import ProbabilityView
 from apps.explorer.products_view import ProductsView
 from apps.explorer.state import URL_NAMES, ExplorerState
+from apps.parts.extension import extension
 from apps.parts.labels import plain, short_time, time_label
 from apps.parts.runs import Run
-from apps.parts.shell import Shell, extension
+from apps.parts.shell import Shell
 from apps.parts.sidebar import Stepper, heading
 from apps.parts.view import icon
 

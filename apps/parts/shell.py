@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from io import BytesIO, StringIO
-from urllib.parse import quote
 
 import panel as pn
 import panel_material_ui as pmui
@@ -25,28 +24,6 @@ THEME = {
     | {"components": {"MuiAppBar": {"styleOverrides": {"root": {"backgroundColor": "#0f2a3d", "color": "#ffffff"}}}}}
     | {"palette": {"primary": {"main": "#6db9ec"}, "secondary": {"main": "#ff9a6b"}}},
 }
-
-# Panel 1.9.4 and Bokeh 3.9.2 measure a figure that has been put into a Material layout but not laid out yet, and throw,
-# as they do where the ticks of a colour bar change by then; both are measured soon after anyway.
-PATCH = """
-const figure = Bokeh.Models.get("Figure").prototype.default_view.prototype;
-for (const step of ["_measure_layout", "_after_layout"]) {
-  const original = figure[step];
-  figure[step] = function () { if (this.layout != null) original.call(this); };
-}
-const bar = Bokeh.Models.get("ColorBar").prototype.default_view.prototype, initialize = bar.lazy_initialize;
-bar.lazy_initialize = async function () {
-  await initialize.call(this);
-  const frame = this._frame_view.parent, request = frame.request_layout;
-  frame.request_layout = () => { if (this.layout != null) request.call(frame); };
-};
-"""
-
-
-def extension() -> None:
-    """Load Panel as the apps need it; call it in the served file, and once in a notebook."""
-    patch = "data:text/javascript," + quote(PATCH)
-    pn.extension(respect_explicit_sizing=True, js_files={"patch": patch})
 
 
 class Shell(pn.viewable.Viewer):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import panel as pn
 import panel_material_ui as pmui
 
+from apps.parts.extension import extension
 from apps.parts.labels import time_label
 from apps.parts.runs import Run
-from apps.parts.shell import Shell, extension
+from apps.parts.shell import Shell
 from apps.parts.sidebar import Stepper, bold, heading
 from apps.parts.view import choice
 from apps.spectra import export

@@ -8,10 +8,11 @@ from html import escape
 import numpy as np
 import panel as pn
 
+from apps.parts.extension import extension
 from apps.parts.labels import plain, time_label
 from apps.parts.library import Library
 from apps.parts.runs import Run
-from apps.parts.shell import Shell, extension
+from apps.parts.shell import Shell
 from apps.parts.sidebar import Stepper, heading
 from apps.storms import export
 from apps.storms.about_view import AboutView
