@@ -114,7 +114,7 @@ def test_files_that_are_no_best_tracks_or_cases_are_named(folder, tmp_path):
     library, shelf = open_storm_library([*files, str(tmp_path / "absent.dat")])
     assert len(shelf.problems) == 3 and next(iter(library.options().values())) == "storm"
     explorer = TyphoonExplorer(library, shelf=shelf, run="storm", tab="about")
-    said = explorer.views["about"].holder.objects[0][0].object
+    said = explorer.views["about"].holder.objects[0].object
     assert all(name in said for name in ("nonsense.csv", "cases.yaml", "absent.dat"))
     assert explorer.notice.visible and "Not opened" in explorer.notice.object and "2 more" in explorer.notice.object
 
@@ -139,5 +139,5 @@ def test_the_case_of_a_run_is_told_and_the_catalogue_listed(opened, tmp_path):
     assert "known-2021" in known and not {"far-2021", "late-2021"} & set(known)
     explorer = TyphoonExplorer(library, shelf=Shelf(cases={"known-2021": shelf.cases["known-2021"]}), run="storm")
     assert "Known" in explorer.case.object and "&lt;b&gt;known" in explorer.case.object
-    listed = TyphoonExplorer(library, shelf=shelf, run="storm", tab="about").views["about"].holder.objects[0][0].object
+    listed = TyphoonExplorer(library, shelf=shelf, run="storm", tab="about").views["about"].holder.objects[0].object
     assert all(word in listed for word in ("Morakot", "Gaemi", "It is far.", "11 Sep 00 UTC to 12 Sep 02 UTC 2021"))

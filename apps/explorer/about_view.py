@@ -7,7 +7,7 @@ from html import escape
 import panel as pn
 
 from apps.parts.runs import Run
-from apps.parts.view import View, column
+from apps.parts.view import View
 from labkit.plots.colours import plain
 
 READING = {
@@ -28,10 +28,9 @@ class AboutView(View):
     tab = "about"
     uses = ()
 
-    def build(self, run: Run) -> pn.viewable.Viewable:
-        return column(
-            pn.pane.HTML(about_html(run, self.session.library.problems()), sizing_mode="stretch_width", margin=(4, 12))
-        )
+    def build(self, run: Run) -> list:
+        text = about_html(run, self.session.library.problems())
+        return [pn.pane.HTML(text, sizing_mode="stretch_width", margin=(4, 12))]
 
     def draw(self, run: Run) -> None:
         pass

@@ -20,26 +20,24 @@ from apps.explorer.calibration_jobs import (
 from apps.explorer.calibration_pictures import PICTURES, MapsPicture, Picture
 from apps.explorer.probability_view import fit_threshold, threshold_slider
 from apps.parts.runs import Run
-from apps.parts.view import View, choice, column, failure, html, row, select, set_text
+from apps.parts.view import View, choice, column, failure, html, select, set_text, widgets
 
 
 class CalibrationView(View):
     tab = "calibration"
     uses = ("diagnostic", "variable", "scope", "threshold", "strata", "point", "box", "lines")
 
-    def build(self, run: Run) -> pn.viewable.Viewable:
+    def build(self, run: Run) -> list:
         state = self.state.param
         titles = {title: key for key, (title, _, _) in DIAGNOSTICS.items()}
         scopes = {"All times": "run", "This time": "case"}
         self.threshold = threshold_slider(self.state, width=260)
         self.strata = select(state.strata, STRATA, "Split by", width=220)
-        controls = row(
+        controls = widgets(
             select(state.diagnostic, titles, "Diagnostic", width=220),
             choice(state.scope, scopes, "Made of", visible=len(run.times) > 1),
             self.threshold,
             self.strata,
-            align="center",
-            sx={"flexWrap": "wrap"},
         )
         self.said = html(faint=True, margin=(0, 12))
         self.stage = column()
@@ -47,7 +45,7 @@ class CalibrationView(View):
         self.result, self.problem = None, ""
         self._asked: Asked | None = None
         self._arranged: tuple = ()
-        return column(controls, self.said, self.stage)
+        return [controls, self.said, self.stage]
 
     def touch(self, names: set[str]) -> None:
         super().touch(names)

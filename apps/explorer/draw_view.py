@@ -19,7 +19,7 @@ from apps.parts.models import DrawRequest, ModelCard
 from apps.parts.queue import Job, check_work
 from apps.parts.runs import Run
 from apps.parts.scale import Look
-from apps.parts.view import View, column, failure, html, icon, row, select, set_text
+from apps.parts.view import View, failure, html, icon, select, set_text, widgets
 from labkit.errors import LabError
 from labkit.plots.colours import colour_limits, describe, palette
 
@@ -104,12 +104,10 @@ class DrawView(View):
         if models:
             self.form.model = next(iter(models.values()))
 
-    def build(self, run: Run) -> pn.viewable.Viewable:
+    def build(self, run: Run) -> list:
         if not self.session.library.models.options():
-            return html(
-                "There is no trained model on offer: train one with `labkit train corrdiff --preset nano`.",
-                margin=(16, 12),
-            )
+            said = "There is no trained model on offer: train one with `labkit train corrdiff --preset nano`."
+            return [html(said, margin=(16, 12))]
         form, number = self.form.param, {"size": "small", "width": 120, "description": "", "margin": (8, 6)}
         self.case_text = html(faint=True, margin=(0, 10))
         self.go = pmui.Button(label="Draw", icon=icon("play_arrow"), on_click=self._start, margin=(10, 8))
@@ -118,7 +116,7 @@ class DrawView(View):
         self.look = pmui.Button(label="Open in the explorer", icon=icon("open_in_new"), on_click=self._open, **outlined)
         self.progress = pmui.LinearProgress(value=0, sizing_mode="stretch_width", visible=False, margin=(6, 12))
         self.message, self.mosaic = html(margin=(4, 12)), Mosaic(aspect=2.4)
-        controls = row(
+        controls = widgets(
             select(form.model, self.session.library.models.options(), "Model", width=220),
             pmui.IntSlider.from_param(
                 form.case, label="First case", description="", width=230, size="small", margin=(8, 16)
@@ -127,7 +125,7 @@ class DrawView(View):
             pmui.IntInput.from_param(form.members, label="Members", **number),
             pmui.IntInput.from_param(form.seed, label="First seed", **number),
         )
-        how = row(
+        how = widgets(
             select(form.solver, {self.form.solver: self.form.solver}, "Solver", width=220),
             pmui.IntSlider.from_param(
                 form.num_steps, label="Steps", description="", width=230, size="small", margin=(8, 16)
@@ -142,7 +140,7 @@ class DrawView(View):
             self.form.param.watch(self._model_changed, "model"),
             self.form.param.watch(self._describe, ["case"]),
         ]
-        return column(controls, self.case_text, how, self.progress, self.message, self.mosaic.row(margin=400))
+        return [controls, self.case_text, how, self.progress, self.message, self.mosaic.row(margin=400)]
 
     def draw(self, run: Run) -> None:
         if not self.form.model:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import panel as pn
 import panel_material_ui as pmui
 
 from apps.explorer import sentences
@@ -11,7 +10,7 @@ from apps.explorer.state import ExplorerState
 from apps.parts.maps import MapGrid
 from apps.parts.runs import Run
 from apps.parts.scale import Look
-from apps.parts.view import View, choice, column, row, select, switch
+from apps.parts.view import View, choice, picture, row, select, switch, widgets
 from labkit.plots.colours import DIFFERENCES, difference_limits, palette
 from labkit.variables import canonical
 
@@ -20,20 +19,19 @@ class MapsView(View):
     tab = "maps"
     uses = ("variable", "time", "member", "show", "scale", "point", "box", "lines", "arrows")
 
-    def build(self, run: Run) -> pn.viewable.Viewable:
+    def build(self, run: Run) -> list:
         sources = list(dict.fromkeys(s for v in run.variables for s in run.sources(v)))
         order = [s for s in ("interpolation", "regression", "mean", "prediction", "truth", "oracle") if s in sources]
         titles = {source: sentences.source_label(run, source, 0) for source in order}
         self.grid = MapGrid(run, titles, on_tap=self.state.select_point)
         scales = {"the whole run": "run", "this time": "case", "the standard range": "standard"}
-        controls = row(
+        controls = widgets(
             choice(self.state.param.show, {"Values": "values", "Minus truth": "difference"}, "Show"),
             select(self.state.param.scale, scales, "Colours fitted to"),
             switch(self.state.param.arrows, "Wind arrows", visible=_has_wind(run)),
             switch(self.state.param.lines, "Coast and graticule"),
-            align="center",
         )
-        return column(controls, map_row(self.grid, rows=2))
+        return [controls, map_row(self.grid, rows=2)]
 
     def draw(self, run: Run) -> None:
         state, variable = self.state, run.describe(self.state.variable)
@@ -97,7 +95,7 @@ def map_row(grid: MapGrid, *, rows: int) -> pmui.Row:
     ratio = columns / rows * (east - west) / (north - south)
     borders = (62 if grid.bar else 122) * columns
     fit = f"calc((100vh - 345px) * {ratio:.3f} + {borders}px)"
-    maps = column(grid.layout, styles={"min-width": "0", "flex": "1 1 0", "max-width": fit})
+    maps = picture(grid.layout, width=fit)
     return row(maps, grid.bar) if grid.bar else row(maps)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import panel as pn
 import panel_material_ui as pmui
 from bokeh.events import Tap
 from bokeh.models import ColumnDataSource, LinearColorMapper, Range1d
@@ -16,7 +15,7 @@ from apps.explorer.maps_view import value_look
 from apps.parts.runs import Run
 from apps.parts.scale import Look, bar_figure, color_bar, set_bar
 from apps.parts.sources import put
-from apps.parts.view import View, choice, column, html, row
+from apps.parts.view import View, choice, html, picture, row, widgets
 
 MAX_STAMP = 96
 
@@ -117,14 +116,14 @@ class Mosaic:
     def row(self, *, margin: int) -> pmui.Row:
         """The pictures and their colour bar, no taller than the window less `margin` pixels."""
         fit = f"calc((100vh - {margin}px) * {self.aspect:.3f})"
-        return row(column(self.figure, styles={"min-width": "0", "flex": "1 1 0", "max-width": fit}), self.bar_figure)
+        return row(picture(self.figure, width=fit), self.bar_figure)
 
 
 class MembersView(View):
     tab = "members"
     uses = ("variable", "time", "member", "scale", "stamps")
 
-    def build(self, run: Run) -> pn.viewable.Viewable:
+    def build(self, run: Run) -> list:
         self.extra = [s for s in ("truth", "mean") if any(run.has(s, v) for v in run.variables)]
         self.total = run.n_members + len(self.extra)
         self.mosaic = Mosaic(on_choose=self._choose)
@@ -132,11 +131,11 @@ class MembersView(View):
         whose = (
             {"Model": "prediction", "Oracle": "oracle"} if "oracle" in run.tree.children else {"Model": "prediction"}
         )
-        controls = row(
+        controls = widgets(
             choice(self.state.param.stamps, whose, "Members of", visible=len(whose) > 1),
             html("Play through the members with the player on the left.", faint=True, margin=(12, 8)),
         )
-        return column(controls, self.mosaic.row(margin=260))
+        return [controls, self.mosaic.row(margin=260)]
 
     def draw(self, run: Run) -> None:
         state = self.state

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import panel as pn
-
 from apps.explorer import sentences
 from apps.explorer.maps_view import map_row, value_look
 from apps.parts.maps import MapGrid
@@ -16,7 +14,7 @@ class PointView(View):
     tab = "point"
     uses = ("variable", "time", "point", "box", "box_statistic", "scale", "lines", "member")
 
-    def build(self, run: Run) -> pn.viewable.Viewable:
+    def build(self, run: Run) -> list:
         self.grid = MapGrid(
             run, {"truth": "Truth"}, columns=1, on_tap=self.state.select_point, on_box=self.state.select_box
         )
@@ -27,7 +25,7 @@ class PointView(View):
         self.statistic = choice(self.state.param.box_statistic, statistics, "Over the box")
         place = column(hint, map_row(self.grid, rows=2), styles={"flex": "0 1 460px", "min-width": "0"})
         said = column(self.statistic, self.histogram.figure, styles={"flex": "1 1 0", "min-width": "0"})
-        return column(row(place, said), *([self.fan.figure] if self.fan else []))
+        return [row(place, said), *([self.fan.figure] if self.fan else [])]
 
     def draw(self, run: Run) -> None:
         state, variable = self.state, run.describe(self.state.variable)

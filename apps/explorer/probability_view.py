@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import panel as pn
 import panel_material_ui as pmui
 
 from apps.explorer import sentences
@@ -11,7 +10,7 @@ from apps.explorer.state import ExplorerState
 from apps.parts.maps import MapGrid
 from apps.parts.runs import Run
 from apps.parts.scale import Look
-from apps.parts.view import View, column, row
+from apps.parts.view import View, widgets
 from labkit.plots.colours import (
     DIFFERENCES,
     PROBABILITIES,
@@ -36,13 +35,13 @@ class ProbabilityView(View):
     tab = "probability"
     uses = ("variable", "time", "threshold", "percentile", "scale", "point", "box", "lines")
 
-    def build(self, run: Run) -> pn.viewable.Viewable:
+    def build(self, run: Run) -> list:
         self.grid = MapGrid(run, MAPS, columns=2, scales="own", on_tap=self.state.select_point)
         self.threshold = threshold_slider(self.state, width=300)
         percentile = pmui.IntSlider.from_param(
             self.state.param.percentile, label="Percentile", description="", size="small", width=300, margin=(8, 16)
         )
-        return column(row(self.threshold, percentile), map_row(self.grid, rows=2))
+        return [widgets(self.threshold, percentile), map_row(self.grid, rows=2)]
 
     def draw(self, run: Run) -> None:
         state, variable = self.state, run.describe(self.state.variable)

@@ -18,7 +18,7 @@ from apps.parts.maps import MAX_CELLS, MapGrid
 from apps.parts.runs import Run
 from apps.parts.scale import Look
 from apps.parts.sources import put
-from apps.parts.view import View, choice, column, failure, html, row, select, set_text
+from apps.parts.view import View, choice, column, failure, html, select, set_text, widgets
 from labkit.errors import LabError
 from labkit.plots.colours import PROBABILITIES, SOURCE_COLOURS, member_style, palette, plain
 from labkit.plots.products import joined_lines, paint
@@ -48,7 +48,7 @@ class ProductsView(View):
         "lines",
     )
 
-    def build(self, run: Run) -> pn.viewable.Viewable:
+    def build(self, run: Run) -> list:
         state = self.state.param
         slider = {"description": "", "size": "small", "width": 230, "margin": (8, 16)}
         self.radius = pmui.FloatSlider(label="Neighbourhood radius [km]", size="small", width=230, margin=(8, 16))
@@ -66,8 +66,8 @@ class ProductsView(View):
         self.layers: Layers | None = None
         self.outcome, self.problem, self._choice, self._arranged = None, "", None, None
         chooser = select(state.product, {label: key for key, label in PRODUCTS.items()}, "Product", width=290)
-        controls = row(chooser, *self.controls.values(), align="center")
-        return column(controls, self.legend, self.listed, self.stage)
+        controls = widgets(chooser, *self.controls.values())
+        return [controls, self.legend, self.listed, self.stage]
 
     def draw(self, run: Run) -> None:
         self._fit_controls(run)

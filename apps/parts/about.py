@@ -8,7 +8,7 @@ from html import escape
 import panel as pn
 
 from apps.parts.runs import Run
-from apps.parts.view import View, column
+from apps.parts.view import View
 
 STYLE = "<style>li{margin:6px 0} h3{font-weight:500} div{max-width:60em;font-size:14px}</style>"
 
@@ -20,12 +20,12 @@ class Reading(View):
     uses = ()
     reading: Mapping[str, str] = {}
 
-    def build(self, run: Run) -> pn.viewable.Viewable:
+    def build(self, run: Run) -> list:
         items = listed((name, text) for name, text in self.reading.items())
         problems = "".join(f"<li>{escape(problem)}</li>" for problem in self.session.problems())
         missing = f"<h3>Not opened</h3><ul>{problems}</ul>" if problems else ""
         text = f"{STYLE}<div><h3>What is shown</h3>{items}{self.beside()}{missing}</div>"
-        return column(pn.pane.HTML(text, sizing_mode="stretch_width", margin=(4, 12)))
+        return [pn.pane.HTML(text, sizing_mode="stretch_width", margin=(4, 12))]
 
     def beside(self) -> str:
         """Further chapters, as HTML."""

@@ -7,14 +7,19 @@ from urllib.parse import quote
 import panel as pn
 import panel.io.document as messages
 
-# They measure a figure that has been put into a Material layout but not laid out yet, and throw, as they do where the
-# ticks of a colour bar change by then; both are measured soon after anyway.
+# Every Material layout lays out all that it will hold each time that something in it comes onto the page, so that a
+# figure eight layouts deep was laid out twenty times before it was drawn, and threw where it had no layout yet. Here,
+# as when it draws, a layout looks only at what is on the page. A figure throws too where the ticks of a colour bar
+# change before it is laid out; it is measured soon after anyway.
 PATCH = """
-const figure = Bokeh.Models.get("Figure").prototype.default_view.prototype;
-for (const step of ["_measure_layout", "_after_layout"]) {
-  const original = figure[step];
-  figure[step] = function () { if (this.layout != null) original.call(this); };
-}
+let layout = Bokeh.Models.get("Figure").prototype.default_view.prototype;
+while (!Object.hasOwn(layout, "layoutable_views")) layout = Object.getPrototypeOf(layout);
+const {get} = Object.getOwnPropertyDescriptor(layout, "layoutable_views");
+const on_page = function () {
+  const views = get.call(this);
+  return "_child_rendered" in this ? views.filter((view) => view.el.isConnected) : views;
+};
+Object.defineProperty(layout, "layoutable_views", {configurable: true, get: on_page});
 const bar = Bokeh.Models.get("ColorBar").prototype.default_view.prototype, initialize = bar.lazy_initialize;
 bar.lazy_initialize = async function () {
   await initialize.call(this);

@@ -168,7 +168,8 @@ class Shell(pn.viewable.Viewer):
         """Draw what is chosen by now, if that was put off."""
         if self._waiting:
             self._waiting = False
-            self._show()
+            # While the browser loads what it needs to draw with, which takes as long.
+            pn.state.curdoc.add_next_tick_callback(self._show)
 
     def _set(self, name: str, value) -> bool:
         """Set a parameter of the state to a value from outside; False where it cannot be that."""

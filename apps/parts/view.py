@@ -40,7 +40,7 @@ class Session(param.Parameterized):
 
 
 class View(pn.viewable.Viewer):
-    """A tab. `build(run)` returns its content, once a run; `draw(run)` brings it up to date with the state.
+    """A tab. `build(run)` returns what stands in it, top to bottom, once a run; `draw(run)` brings that up to date.
 
     `uses` names the parameters of the state that it shows, `tab` the tab that it is.
     """
@@ -77,7 +77,7 @@ class View(pn.viewable.Viewer):
             self._stale = False
             self.draw(run)
         if content is not None:  # only now: a figure that changes before it is laid out is an error in BokehJS
-            self.holder.objects = [content]
+            self.holder.objects = content
 
     def close(self) -> None:
         """The session has ended."""
@@ -116,7 +116,7 @@ class View(pn.viewable.Viewer):
         else:
             self._stale = True
 
-    def build(self, run: Run) -> pn.viewable.Viewable:
+    def build(self, run: Run) -> list:
         raise NotImplementedError
 
     def draw(self, run: Run) -> None:
@@ -148,6 +148,16 @@ def column(*children, **params) -> pmui.Column:
 
 def row(*children, **params) -> pmui.Row:
     return pmui.Row(*children, **(WIDE | {"margin": 0} | params))
+
+
+def widgets(*children) -> pn.Row:
+    """What is chosen, side by side, and on further lines where the page is narrow; for nothing that holds a figure."""
+    return pn.Row(*children, styles={"flex-wrap": "wrap", "align-items": "center"}, **WIDE)
+
+
+def picture(model, *, width: str = "none") -> pn.pane.Bokeh:
+    """Figures that share a row with others: as wide as there is room for, but no wider than `width` (CSS)."""
+    return pn.pane.Bokeh(model, styles={"flex": "1 1 0", "min-width": "0", "max-width": width})
 
 
 def html(content: str = "", *, size: int = 14, faint: bool = False, margin=(4, 8)) -> pn.pane.HTML:

@@ -9,7 +9,7 @@ import panel as pn
 
 from apps.parts.computed import Computed
 from apps.parts.runs import Run
-from apps.parts.view import choice, column, row
+from apps.parts.view import choice, column, picture, row, widgets
 from apps.spectra.panels import Correlations, Rose
 from apps.spectra.spectra_view import DIRECTIONS, LEFT, chosen, computed, quantity_choice
 
@@ -19,18 +19,18 @@ class CorrelationView(Computed):
     uses = ("variable", "quantity", "direction", "centre", "scope", "box", "height", "width")
     working = "Computing the autocorrelations ..."
 
-    def build(self, run: Run) -> pn.viewable.Viewable:
+    def build(self, run: Run) -> list:
         self.curves, self.rose = Correlations(), Rose()
         self.table = pn.pane.HTML(sizing_mode="stretch_width", margin=(4, 12))
         centres = {"Less each field's mean": "each", "Less the mean of all": "all"}
-        controls = row(
+        controls = widgets(
             quantity_choice(self.state),
             choice(self.state.param.direction, DIRECTIONS, "Distance"),
             choice(self.state.param.centre, centres, "Anomalies"),
         )
-        plots = row(column(self.curves.figure, styles={"flex": "1 1 0", "min-width": "0"}), self.rose.figure)
+        plots = row(picture(self.curves.figure), self.rose.figure)
         self.body = column(plots, self.table)
-        return column(controls, self.body)
+        return [controls, self.body]
 
     def touch(self, names: set[str]) -> None:
         super().touch(names)

@@ -10,7 +10,7 @@ import panel_material_ui as pmui
 
 from apps.parts.queue import Job
 from apps.parts.runs import Run
-from apps.parts.view import column, row
+from apps.parts.view import column, widgets
 from apps.spectra.data_sets import channels_of, factor_of
 from labkit.errors import LabError
 from labkit.plots.colours import plain
@@ -34,7 +34,7 @@ class Costs:
         self.stop = pmui.Button(label="Cancel", on_click=self._cancel, visible=False, **small)
         self.progress = pmui.LinearProgress(value=0, sizing_mode="stretch_width", visible=False, margin=(4, 12))
         self.text = pn.pane.HTML(sizing_mode="stretch_width", margin=(0, 12))
-        self.row = column(row(self.go, self.stop), self.progress, self.text)
+        self.row = column(widgets(self.go, self.stop), self.progress, self.text)
 
     def show(self, run: Run) -> None:
         """What is known of the patch that is chosen."""

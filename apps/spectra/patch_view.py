@@ -14,7 +14,7 @@ import xarray as xr
 
 from apps.parts.computed import Computed
 from apps.parts.runs import Run
-from apps.parts.view import column, html, row, select
+from apps.parts.view import column, html, row, select, widgets
 from apps.spectra.code import known_variables
 from apps.spectra.costs import Costs
 from apps.spectra.data_sets import data_sentences, factor_of, tree_in_memory
@@ -43,7 +43,7 @@ class PatchView(Computed):
     uses = ("variable", "quantity", "centre", "scope", "box", "height", "width", "overlap", "network")
     working = "Computing how far every variable reaches ..."
 
-    def build(self, run: Run) -> pn.viewable.Viewable:
+    def build(self, run: Run) -> list:
         state = self.state
         look = {"size": "small", "description": "", "margin": (8, 16), "sizing_mode": "stretch_width"}
         hint = "How patches of this size lie on the domain (of many, those in the middle); neighbours share the cells "
@@ -56,12 +56,12 @@ class PatchView(Computed):
         self.copy.js_on_click(code="navigator.clipboard && navigator.clipboard.writeText(cb_obj.origin.tags[0])")
         self.left, self.costs = Left(), Costs(self)
         self.text = pn.pane.HTML(sizing_mode="stretch_width", margin=(4, 12))
-        buttons = row(self.take, self.copy, align="center")
+        buttons = widgets(self.take, self.copy)
         meaning = html(MEANING, faint=True)
         under = column(self.region.column, self.left.figure, meaning, styles={"flex": "0 1 560px", "min-width": "0"})
         self.body = column(*sliders, buttons, self.costs.row, self.text, styles={"flex": "1 1 0", "min-width": "0"})
         networks = select(state.param.network, {name: name for name in NETWORKS}, "Network", width=130)
-        return column(row(quantity_choice(state), networks, align="center"), row(under, self.body))
+        return [widgets(quantity_choice(state), networks), row(under, self.body)]
 
     def touch(self, names: set[str]) -> None:
         super().touch(names)

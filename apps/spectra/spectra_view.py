@@ -5,14 +5,13 @@ from __future__ import annotations
 from functools import partial
 
 import numpy as np
-import panel as pn
 
 from apps.parts.computed import Computed
 from apps.parts.labels import time_label
 from apps.parts.maps import MapGrid
 from apps.parts.runs import Run
 from apps.parts.scale import Look
-from apps.parts.view import choice, column, html, row, select, switch
+from apps.parts.view import choice, column, html, picture, row, select, switch, widgets
 from apps.spectra.data_sets import tree_in_memory
 from apps.spectra.panels import Densities
 from labkit.plots.colours import SOURCE_LABELS, palette
@@ -27,22 +26,20 @@ class SpectraView(Computed):
     uses = ("variable", "quantity", "direction", "window", "detrend", "scope", "box", "members")
     working = "Computing the spectra ..."
 
-    def build(self, run: Run) -> pn.viewable.Viewable:
+    def build(self, run: Run) -> list:
         self.densities, self.region = Densities(), Region(self.session, run)
         windows = {"No window": "none", "Hann window": "hann", "Cosine transform": "dct"}
         trends = {"Mean removed": "mean", "Plane removed": "plane", "Nothing removed": "none"}
-        controls = row(
+        controls = widgets(
             quantity_choice(self.state),
             choice(self.state.param.direction, DIRECTIONS, "Waves"),
             select(self.state.param.window, windows, "Window", width=160),
             select(self.state.param.detrend, trends, "Detrend", width=160),
             switch(self.state.param.members, "Each member", visible=run.n_members > 0),
-            align="center",
-            sx={"flexWrap": "wrap"},
         )
         plots = column(self.densities.upper, self.densities.lower, styles={"flex": "1 1 0", "min-width": "0"})
         self.body = row(plots, self.region.column)
-        return column(controls, self.body)
+        return [controls, self.body]
 
     def touch(self, names: set[str]) -> None:
         super().touch(names)
@@ -79,7 +76,7 @@ class Region:
         self.grid = MapGrid(run, {"truth": "Truth"}, columns=1, on_box=None if fixed else self.state.select_box)
         hint = hint or "Drag a box with the box tool, to judge a part of the domain."
         self.hint = html(hint, faint=True, margin=(4, 8))
-        maps = row(column(self.grid.layout, styles={"min-width": "0", "flex": "1 1 0"}), self.grid.bar)
+        maps = row(picture(self.grid.layout), self.grid.bar)
         self.column = column(self.hint, maps, styles={"flex": f"0 1 {width}px", "min-width": "0"})
 
     def draw(self, run: Run) -> None:

@@ -17,7 +17,7 @@ from apps.parts.place import clamp
 from apps.parts.runs import Run
 from apps.parts.scale import Look
 from apps.parts.sources import put
-from apps.parts.view import column, html, row, switch
+from apps.parts.view import column, html, picture, row, switch, widgets
 from apps.storms.code import ends_of
 from apps.storms.following import spread_text
 from labkit.plots.colours import SOURCE_COLOURS, SOURCE_LABELS, colour_limits, palette
@@ -35,23 +35,23 @@ class FrontView(Computed):
     uses = ("time", "member", "start", "end", "lines", "least")
     working = "Looking for the front in every member ..."
 
-    def build(self, run: Run) -> pn.viewable.Viewable:
+    def build(self, run: Run) -> list:
         self.grid = MapGrid(run, {"warmth": "Temperature at sea level"}, columns=1)
         self.overlay = Section(self.grid.figures["warmth"], self._dragged)
         self.curves = {name: Curves() for name in CURVES}
         self.sharp = pn.pane.HTML(sizing_mode="stretch_width", margin=(4, 12))
         west, south, east, north = run.extent
         fit = f"calc((100vh - 300px) * {(east - west) / (north - south):.3f} + 62px)"
-        maps = column(self.grid.layout, styles={"min-width": "0", "flex": "1 1 0", "max-width": fit})
+        maps = picture(self.grid.layout, width=fit)
         share = {"flex": "1 1 380px", "min-width": "0"}
         plots = column(*(curve.figure for curve in self.curves.values()), styles=share)
         look = {"size": "small", "width": 240, "margin": (8, 16), "start": 1, "end": 20, "step": 0.5}
         self.least = pmui.FloatSlider(label="A front is from [K in 100 km]", value=self.state.least, **look)
         self.least.param.watch(lambda event: self.state.param.update(least=float(event.new)), "value_throttled")
-        controls = row(self.least, switch(self.state.param.lines, "Coast and graticule"), align="center")
-        picture = column(row(maps, self.grid.bar), self.sharp, html(HINT, faint=True, size=12), styles=share)
-        self.body = pmui.FlexBox(picture, plots, flex_wrap="wrap", sizing_mode="stretch_width", margin=0)
-        return column(controls, self.body)
+        controls = widgets(self.least, switch(self.state.param.lines, "Coast and graticule"))
+        shown = column(row(maps, self.grid.bar), self.sharp, html(HINT, faint=True, size=12), styles=share)
+        self.body = pmui.FlexBox(shown, plots, flex_wrap="wrap", sizing_mode="stretch_width", margin=0)
+        return [controls, self.body]
 
     def ask(self, run: Run):
         return self._asked(run, self.state.time)

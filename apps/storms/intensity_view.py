@@ -13,7 +13,7 @@ from apps.parts.labels import time_label
 from apps.parts.runs import Run
 from apps.parts.series import Distribution, Fan
 from apps.parts.sources import put
-from apps.parts.view import column, row, select
+from apps.parts.view import column, select, widgets
 from apps.storms.following import Storm, StormView, spread_text
 from apps.storms.pressure_panel import MINUTES, WindPressure
 from apps.storms.shelf import BEST_DASHES, OF_BEST
@@ -30,7 +30,7 @@ class IntensityView(StormView):
     tab = "intensity"
     uses = ("time", "member", "measure")
 
-    def build(self, run: Run) -> pn.viewable.Viewable:
+    def build(self, run: Run) -> list:
         self.fan = Fan("Through time", beside=("interpolation", "regression"))
         self.fan.figure.height = 330
         self.best, self.named = [ColumnDataSource({"x": [], "y": []}) for _ in BEST_DASHES], []
@@ -44,7 +44,7 @@ class IntensityView(StormView):
         self.chosen = select(self.state.param.measure, options, "Number", width=260)
         self.meaning = pn.pane.HTML(sizing_mode="stretch_width", margin=(6, 12), styles={"opacity": "0.75"})
         self.body = column(self.fan.figure, self.histogram.figure, self.pressure.figure)
-        return column(row(self.chosen, self.meaning, align="center"), self.body)
+        return [widgets(self.chosen, self.meaning), self.body]
 
     def show_storm(self, run: Run, storm: Storm) -> None:
         state = self.state

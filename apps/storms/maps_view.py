@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import panel as pn
 from bokeh.models import Circle, ColumnDataSource, Scatter
 
 from apps.parts.labels import time_label
@@ -11,7 +10,7 @@ from apps.parts.maps import MapGrid
 from apps.parts.runs import Run
 from apps.parts.scale import Look
 from apps.parts.sources import put
-from apps.parts.view import choice, column, row, switch
+from apps.parts.view import choice, picture, row, switch, widgets
 from apps.storms.following import ORDER, Storm, StormView, member_label
 from labkit.plots.colours import SOURCE_LABELS, palette
 
@@ -23,7 +22,7 @@ class StormMapsView(StormView):
     tab = "maps"
     uses = ("variable", "time", "member", "frame", "lines")
 
-    def build(self, run: Run) -> pn.viewable.Viewable:
+    def build(self, run: Run) -> list:
         sources = [s for s in ORDER if any(run.has(s, v) for v in run.variables)]
         self.grid = MapGrid(run, {source: SOURCE_LABELS[source] for source in sources})
         self.rings = {source: ColumnDataSource({"x": [], "y": [], "r": []}) for source in sources}
@@ -33,16 +32,15 @@ class StormMapsView(StormView):
             plot.add_glyph(self.rings[source], Circle(x="x", y="y", **rings))
             cross = {"marker": "cross", "size": 12, "line_color": "#d6006c", "line_width": 2}
             plot.add_glyph(self.centres[source], Scatter(x="x", y="y", **cross))
-        controls = row(
+        controls = widgets(
             choice(self.state.param.frame, {"About each storm": "storm", "Fixed to the ground": "earth"}, "Maps"),
             switch(self.state.param.lines, "Coast and graticule"),
-            align="center",
         )
         west, south, east, north = run.extent
         fit = f"calc((100vh - 345px) * {1.5 * (east - west) / (north - south):.3f} + 186px)"
-        maps = column(self.grid.layout, styles={"min-width": "0", "flex": "1 1 0", "max-width": fit})
+        maps = picture(self.grid.layout, width=fit)
         self.body = row(maps, self.grid.bar)
-        return column(controls, self.body)
+        return [controls, self.body]
 
     def show_storm(self, run: Run, storm: Storm) -> None:
         state, variable = self.state, run.describe(self.state.variable)

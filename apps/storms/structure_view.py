@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import panel as pn
 from bokeh.models import ColumnDataSource, DatetimeTickFormatter, Image, LinearColorMapper, Range1d, Span
 from bokeh.plotting import figure
 
@@ -11,7 +10,7 @@ from apps.parts.labels import time_label
 from apps.parts.runs import Run
 from apps.parts.scale import NO_DATA, Look, bar_figure, color_bar, set_bar
 from apps.parts.sources import put
-from apps.parts.view import column, row, select
+from apps.parts.view import column, picture, row, select
 from apps.storms.following import ORDER, Storm, StormView, dated
 from apps.storms.state import PROFILES
 from labkit.plots.colours import SOURCE_COLOURS, SOURCE_LABELS, palette, plain
@@ -27,14 +26,14 @@ class StructureView(StormView):
     tab = "structure"
     uses = ("time", "member", "profile")
 
-    def build(self, run: Run) -> pn.viewable.Viewable:
+    def build(self, run: Run) -> list:
         self.profiles = Profiles()
         self.sections = Sections(run)
         self.chosen = select(
             self.state.param.profile, {LABELS[name]: name for name in PROFILES}, "Mean around the centre"
         )
         self.body = column(self.profiles.figure, self.sections.row)
-        return column(row(self.chosen, align="center"), self.body)
+        return [self.chosen, self.body]
 
     def show_storm(self, run: Run, storm: Storm) -> None:
         state = self.state
@@ -124,8 +123,7 @@ class Sections:
         self.bar_mapper = LinearColorMapper(palette=["#000000"], low=0, high=1)
         self.bar = color_bar(self.bar_mapper)
         self.bar_figure = bar_figure(self.bar)
-        share = {"flex": "1 1 0", "min-width": "0"}
-        self.places = {source: column(plot, styles=share) for source, plot in self.figures.items()}
+        self.places = {source: picture(plot) for source, plot in self.figures.items()}
         self.row = row(*self.places.values(), self.bar_figure)
 
     def show(self, sections: dict, time: int, unit: str) -> None:

@@ -17,7 +17,7 @@ from apps.parts.maps import MapGrid
 from apps.parts.runs import Run
 from apps.parts.scale import Look
 from apps.parts.sources import put
-from apps.parts.view import column, row, switch
+from apps.parts.view import picture, row, switch, widgets
 from apps.storms.following import ORDER, Storm, StormView, member_label, spread_text
 from apps.storms.shelf import BEST_DASHES, OF_BEST, BestTrack
 from apps.storms.state import FURTHEST_KM
@@ -37,10 +37,11 @@ class TrackView(StormView):
     tab = "track"
     uses = ("time", "member", "within", "lines", "oracle")
 
-    def build(self, run: Run) -> pn.viewable.Viewable:
+    def build(self, run: Run) -> list:
         self.grid = MapGrid(run, {"strike": "Members that come near"}, columns=1)
         self.overlay = Tracks(self.grid.figures["strike"])
-        self.table = pn.pane.HTML(sizing_mode="stretch_width", margin=(8, 12))
+        beside = {"flex": "0 1 440px", "min-width": "0"}
+        self.table = pn.pane.HTML(sizing_mode="stretch_width", margin=(8, 12), styles=beside)
         near = pn.widgets.FloatSlider.from_param(
             self.state.param.within,
             name="Near is within (km)",
@@ -50,19 +51,17 @@ class TrackView(StormView):
             width=230,
             margin=(4, 12),
         )
-        controls = row(
+        controls = widgets(
             near,
             switch(self.state.param.oracle, "Tracks of the oracle", visible="oracle" in run.tree.children),
             switch(self.state.param.lines, "Coast and graticule"),
-            align="center",
         )
         west, south, east, north = run.extent
         fit = f"calc((100vh - 250px) * {(east - west) / (north - south):.3f} + 62px)"
-        maps = column(self.grid.layout, styles={"min-width": "0", "flex": "1 1 0", "max-width": fit})
-        beside = column(self.table, styles={"flex": "0 1 440px", "min-width": "0"})
-        picture = row(maps, self.grid.bar, styles={"flex": "1 1 430px", "min-width": "0"})
-        self.body = pmui.FlexBox(picture, beside, flex_wrap="wrap", sizing_mode="stretch_width", margin=0)
-        return column(controls, self.body)
+        maps = picture(self.grid.layout, width=fit)
+        shown = row(maps, self.grid.bar, styles={"flex": "1 1 430px", "min-width": "0"})
+        self.body = pmui.FlexBox(shown, self.table, flex_wrap="wrap", sizing_mode="stretch_width", margin=0)
+        return [controls, self.body]
 
     def show_storm(self, run: Run, storm: Storm) -> None:
         state = self.state
