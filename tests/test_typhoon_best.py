@@ -55,7 +55,7 @@ def test_the_storm_on_the_runs_way_is_taken_and_one_far_away_is_not(explorer):
 
 def test_it_is_on_the_map_in_the_table_and_beside_the_courses(explorer):
     view = explorer.views["track"]
-    (xs,), (ys,) = view.overlay.best[0].data["xs"], view.overlay.best[0].data["ys"]
+    ((xs, ys),) = view.overlay.thick.of("Known (JTWC, 1-minute winds)")
     place, now = (parts.centre(TIME)[0] + 30, parts.centre(TIME)[1]), view.overlay.now.data
     assert len(xs) == parts.HOURS and (xs[TIME], ys[TIME]) == pytest.approx(place, abs=0.5)
     assert (now["x"][-1], now["y"][-1]) == pytest.approx(place, abs=0.5) and "JTWC" in now["name"][-1]

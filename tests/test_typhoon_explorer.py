@@ -140,15 +140,17 @@ def test_an_address_brings_the_same_view_and_its_nonsense_is_said(explorer, libr
 def test_tracks_on_the_map_are_the_librarys(explorer, found):
     overlay = explorer.views["track"].overlay
     for source in ("truth", "regression", "interpolation", "mean"):
-        shown = overlay.lines[source].data
-        np.testing.assert_allclose(shown["xs"][0], found[source].x, atol=0.006)
-        np.testing.assert_allclose(shown["ys"][0], found[source].y, atol=0.006)
-    np.testing.assert_allclose(overlay.members.data["xs"], found["prediction"].x, atol=0.006)
-    np.testing.assert_allclose(overlay.lines["member"].data["ys"][0], found["prediction"].y[MEMBER], atol=0.006)
-    np.testing.assert_allclose(overlay.lines["truth"].data["xs"][0], [parts.centre(h)[0] for h in range(4)], atol=1)
-    assert len(overlay.oracle.data["xs"]) == 0
+        (way,) = overlay.thick.of(source)
+        np.testing.assert_allclose(way, [found[source].x, found[source].y], atol=0.006)
+    members = np.array(overlay.thin.of("prediction"))
+    np.testing.assert_allclose(members[:, 0], found["prediction"].x, atol=0.006)
+    ((_, y),) = overlay.thick.of("member")
+    np.testing.assert_allclose(y, found["prediction"].y[MEMBER], atol=0.006)
+    ((x, _),) = overlay.thick.of("truth")
+    np.testing.assert_allclose(x, [parts.centre(h)[0] for h in range(4)], atol=1)
+    assert not overlay.thin.of("oracle")
     explorer.state.oracle = True
-    np.testing.assert_allclose(overlay.oracle.data["ys"], found["oracle"].y, atol=0.006)
+    np.testing.assert_allclose(np.array(overlay.thin.of("oracle"))[:, 1], found["oracle"].y, atol=0.006)
 
 
 def test_dots_and_circles_stand_where_the_storm_is_now(explorer, found):

@@ -85,17 +85,23 @@ def test_what_is_shown_is_what_labkit_gives(explorer, tree):
     view, found = explorer.views["front"], front_of(tree, time=HOUR)
     lines = longest(found)
     for source in ("truth", "regression", "prediction", "oracle"):
-        shown = view.overlay.lines[source].data
-        assert len(shown["xs"]) == len(lines[source]) > 0
-        np.testing.assert_allclose(shown["xs"][0], lines[source][0][:, 0], atol=0.01)
+        shown = view.overlay.lines.of(source)
+        assert len(shown) == len(lines[source]) > 0
+        np.testing.assert_allclose(np.transpose(shown[0]), lines[source][0], atol=0.01)
     ends = view.overlay.ends.data
     start, end = ((ends["x"][k], ends["y"][k]) for k in (0, 1))
     cut = sections_of(tree, time=HOUR, start=start, end=end)
     curve = view.curves["temperature"]
-    np.testing.assert_allclose(curve.lines["truth"].data["y"], cut["truth"].temperature, atol=1e-4)
+    ((x, y),) = curve.lines.of("truth")
+    np.testing.assert_allclose(x, cut["truth"].distance, rtol=1e-6)
+    np.testing.assert_allclose(y, cut["truth"].temperature, atol=1e-4)
     middle = cut["prediction"].temperature.median("ensemble")
-    np.testing.assert_allclose(curve.lines["prediction"].data["y"], middle, atol=1e-4)
-    assert (curve.bands["prediction"].data["low"] <= curve.lines["prediction"].data["y"] + 1e-6).all()
+    ((_, y),) = curve.lines.of("prediction")
+    np.testing.assert_allclose(y, middle, atol=1e-4)
+    bands = curve.bands.data
+    low, high = np.split(bands["ys"][bands["source"].index("prediction")], 2)
+    expected = np.percentile(cut["prediction"].temperature, [5, 95], axis=0)
+    np.testing.assert_allclose([low, high[::-1]], expected, atol=1e-4)
     truth = found.sharpness["truth"][0]
     assert f"truth {truth:.0f}" in explorer.headline.object
 
@@ -104,7 +110,8 @@ def test_dragging_an_end_moves_the_section_and_stays_within_the_map(explorer):
     view = explorer.views["front"]
     view.overlay.ends.data = {"x": [-900.0, 50.0], "y": [10.0, -60.0], "letter": ["A", "B"]}
     assert explorer.state.start == (-128.0, 10.0) and explorer.state.end == (50.0, -60.0)
-    assert view.curves["temperature"].lines["truth"].data["x"][-1] == pytest.approx(np.hypot(178, 70), rel=1e-3)
+    ((x, _),) = view.curves["temperature"].lines.of("truth")
+    assert x[-1] == pytest.approx(np.hypot(178, 70), rel=1e-3)
     view.overlay.ends.data = {"x": [5.0, 5.0], "y": [5.0, 5.0], "letter": ["A", "B"]}
     assert explorer.state.end == (50.0, -60.0), "two ends in one place make no line"
 
@@ -120,7 +127,7 @@ def test_the_code_shown_draws_the_same_figure(explorer, library, tmp_path, monke
 
 def test_a_steeper_limit_leaves_fewer_lines_and_is_in_the_code(explorer, tree):
     def drawn() -> dict[str, int]:
-        return {source: len(data.data["xs"]) for source, data in explorer.views["front"].overlay.lines.items()}
+        return {s: len(explorer.views["front"].overlay.lines.of(s)) for s in ("truth", "regression", "prediction")}
 
     before = drawn()
     explorer.state.least = 12.0

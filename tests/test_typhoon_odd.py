@@ -126,7 +126,7 @@ def test_a_run_without_a_storm_says_why(odd, run, expected):
 def test_a_source_without_the_storm_is_named_and_shown_about_the_others(odd):
     explorer = TyphoonExplorer(odd, run="lost", member=1, time=0, variable="msl")
     assert "2 of 3 members have the storm" in explorer.headline.object
-    assert sum(len(way) == 0 for way in explorer.views["track"].overlay.members.data["xs"]) == 1
+    assert sum(len(x) == 0 for x, _ in explorer.views["track"].overlay.thin.of("prediction")) == 1
     assert "Regression" not in explorer.views["track"].overlay.now.data["name"]
     explorer.state.tab = "maps"
     view = explorer.views["maps"]

@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 import panel as pn
 import panel_material_ui as pmui
-from bokeh.models import ColumnDataSource, LabelSet, MultiLine, PointDrawTool, Scatter
+from bokeh.models import ColumnDataSource, LabelSet, Patches, PointDrawTool, Scatter
 from bokeh.plotting import figure
 
 from apps.parts.computed import Computed
@@ -20,6 +20,7 @@ from apps.parts.sources import put
 from apps.parts.view import column, html, picture, row, switch, widgets
 from apps.storms.code import ends_of
 from apps.storms.following import spread_text
+from apps.storms.ways import Way, Ways
 from labkit.plots.colours import SOURCE_COLOURS, SOURCE_LABELS, colour_limits, palette
 from labkit.plots.fronts import BAND, CURVES, ENSEMBLES, SOURCES, curve_label, cut, front_of, longest, warmth_of
 from labkit.variables import canonical, lookup
@@ -111,12 +112,8 @@ class Section:
     """Fronts on a map, and a line whose two ends can be dragged."""
 
     def __init__(self, plot: figure, on_drag) -> None:
-        self.lines = {s: ColumnDataSource({"xs": [], "ys": []}) for s in (*ENSEMBLES, *SOURCES)}
         self.ends = ColumnDataSource({"x": [0.0, 0.0], "y": [0.0, 0.0], "letter": ["A", "B"]})
-        for source, data in self.lines.items():
-            width, alpha = (0.9, 0.65) if source in ENSEMBLES else (2.6, 1.0)
-            look = {"line_color": SOURCE_COLOURS[source], "line_width": width, "line_alpha": alpha}
-            plot.add_glyph(data, MultiLine(xs="xs", ys="ys", **look))
+        self.lines = Ways(plot)
         plot.line("x", "y", source=self.ends, color="white", line_width=5, alpha=0.7)
         plot.line("x", "y", source=self.ends, color="black", line_width=2)
         look = {"size": 15, "fill_color": "white", "line_color": "black", "line_width": 2}
@@ -131,9 +128,12 @@ class Section:
 
     def show(self, fronts: dict, start: tuple[float, float], end: tuple[float, float]) -> None:
         """fronts: lines (point, 2) by source."""
-        for source, data in self.lines.items():
-            ways = fronts.get(source, [])
-            put(data, {"xs": [way[:, 0].round(2) for way in ways], "ys": [way[:, 1].round(2) for way in ways]})
+        thin, thick = {"width": 0.9, "alpha": 0.65}, {"width": 2.6}
+        self.lines.show(
+            Way(source, *way.T, SOURCE_COLOURS[source], **(thin if source in ENSEMBLES else thick))
+            for source in dict.fromkeys((*ENSEMBLES, *SOURCES))
+            for way in fronts.get(source, [])
+        )
         self._showing = True
         put(self.ends, {"x": [start[0], end[0]], "y": [start[1], end[1]], "letter": ["A", "B"]})
         self._showing = False
@@ -149,14 +149,9 @@ class Curves:
     def __init__(self) -> None:
         look = {"tools": "", "toolbar_location": None, "sizing_mode": "stretch_width", "height": 165}
         self.figure = plot = figure(min_border_left=64, **look)
-        self.bands = {s: ColumnDataSource({"x": [], "low": [], "high": []}) for s in ("oracle", "prediction")}
-        self.lines = {s: ColumnDataSource({"x": [], "y": []}) for s in (*SOURCES, "member")}
-        for source, data in self.bands.items():
-            plot.varea("x", "low", "high", source=data, color=SOURCE_COLOURS[source], alpha=0.25)
-        for source, data in self.lines.items():
-            colour = SOURCE_COLOURS.get(source, "#7d7d7d")
-            dash = "dotted" if source == "member" else "solid"
-            plot.line("x", "y", source=data, color=colour, line_width=2.4 if source == "truth" else 1.5, line_dash=dash)
+        self.bands = ColumnDataSource({"xs": [], "ys": [], "colour": [], "source": []})
+        plot.add_glyph(self.bands, Patches(xs="xs", ys="ys", fill_color="colour", fill_alpha=0.25, line_color=None))
+        self.lines = Ways(plot)
         plot.xaxis.axis_label, plot.title.text_font_size = "km from A", "12px"
         plot.xaxis.axis_label_text_font_size = "11px"
 
@@ -164,22 +159,32 @@ class Curves:
         """cuts: what `sections_of` gives."""
         label = curve_label(cuts, name)
         self.figure.title.text = label[:1].upper() + label[1:]
-        for source, data in self.lines.items():
-            own = cuts.get("prediction" if source == "member" else source)
-            if own is None or name not in own or (source == "member" and "ensemble" not in own[name].dims):
-                put(data, {"x": [], "y": []})
-                continue
-            values = own[name]
-            if "ensemble" in values.dims:
-                values = values.isel(ensemble=member) if source == "member" else values.median("ensemble")
-            put(data, {"x": own.distance.values, "y": values.values})
-        for source, data in self.bands.items():
-            if source in cuts and name in cuts[source] and "ensemble" in cuts[source][name].dims:
-                values = cuts[source][name]
-                low, high = np.percentile(values, BAND, axis=values.get_axis_num("ensemble"))
-                put(data, {"x": cuts[source].distance.values, "low": low, "high": high})
-            else:
-                put(data, {"x": [], "low": [], "high": []})
+        known = {source: one[name] for source, one in cuts.items() if name in one}
+        ensembles = {source: values for source, values in known.items() if "ensemble" in values.dims}
+        middles = {s: values.median("ensemble") if s in ensembles else values for s, values in known.items()}
+        ways = [
+            Way(s, cuts[s].distance.values, middles[s].values, SOURCE_COLOURS[s], 2.4 if s == "truth" else 1.5)
+            for s in SOURCES
+            if s in known
+        ]
+        if "prediction" in ensembles:
+            one = ensembles["prediction"].isel(ensemble=member).values
+            ways.append(Way("member", cuts["prediction"].distance.values, one, "#7d7d7d", 1.5, dash="dotted"))
+        self.lines.show(ways)
+        put(self.bands, _bands({s: (cuts[s].distance.values, ensembles[s]) for s in ENSEMBLES if s in ensembles}))
+
+
+def _bands(ensembles: dict) -> dict[str, list]:
+    """Outlines of the band that holds 90 % of the members, of (distance, values) by source."""
+    columns = {"xs": [], "ys": [], "colour": [], "source": []}
+    for source, (distance, values) in ensembles.items():
+        low, high = np.percentile(values, BAND, axis=values.get_axis_num("ensemble"))
+        there = np.isfinite(low + high)
+        for name, low_to_high in (("xs", (distance, distance)), ("ys", (low, high))):
+            columns[name].append(np.append(low_to_high[0][there], low_to_high[1][there][::-1]).astype(np.float32))
+        columns["colour"].append(SOURCE_COLOURS[source])
+        columns["source"].append(source)
+    return columns
 
 
 def _front(run: Run, time: int, least: float):

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from html import escape
-from itertools import zip_longest
 
 import numpy as np
 import panel as pn
 import panel_material_ui as pmui
 import xarray as xr
-from bokeh.models import Circle, ColumnDataSource, HoverTool, MultiLine, Scatter
+from bokeh.models import Circle, ColumnDataSource, HoverTool, Scatter
 from bokeh.plotting import figure
 
 from apps.parts.labels import time_label
@@ -21,6 +20,7 @@ from apps.parts.view import picture, row, switch, widgets
 from apps.storms.following import ORDER, Storm, StormView, member_label, spread_text
 from apps.storms.shelf import BEST_DASHES, OF_BEST, BestTrack
 from apps.storms.state import FURTHEST_KM
+from apps.storms.ways import Way, Ways
 from labkit.plots.colours import BEST_TRACK_COLOUR, PROBABILITIES, SOURCE_COLOURS, SOURCE_LABELS, mixed, palette
 from labkit.verify.cyclones.ensembles import cone
 
@@ -98,38 +98,30 @@ class Tracks:
     """Lines of tracks over a map: members thin, the chosen one and the single sources thick, the cone as circles."""
 
     def __init__(self, plot: figure) -> None:
-        empty = {"xs": [], "ys": []}
-        self.members, self.oracle, self.cone = (ColumnDataSource(dict(empty)) for _ in range(3))
-        self.lines = {source: ColumnDataSource(dict(empty)) for source in (*SINGLES, "mean", "member")}
-        self.best = [ColumnDataSource(dict(empty)) for _ in BEST_DASHES]
-        self.now = ColumnDataSource({"x": [], "y": [], "colour": [], "name": []})
         self.circles = ColumnDataSource({"x": [], "y": [], "r": []})
         rings = {"radius": "r", "fill_color": None, "line_color": "#444444", "line_alpha": 0.35}
         plot.add_glyph(self.circles, Circle(x="x", y="y", **rings))
-        _add(plot, self.oracle, SOURCE_COLOURS["oracle"], 0.8, 0.6)
-        _add(plot, self.members, SOURCE_COLOURS["prediction"], 0.9, 0.65)
-        for source, line in self.lines.items():
-            colour = SOURCE_COLOURS.get(source, "#111111")
-            _add(plot, line, "#ffffff", 4.2, 0.7)
-            _add(plot, line, colour, 2.4, 1.0)
-        for line, dash in zip(self.best, BEST_DASHES, strict=True):
-            _add(plot, line, "#ffffff", 4.2, 0.7)
-            _add(plot, line, BEST_TRACK_COLOUR, 2.0, 1.0, dash=dash)
+        self.thin, self.thick = Ways(plot), Ways(plot, halo=True)
+        self.now = ColumnDataSource({"x": [], "y": [], "colour": [], "name": []})
         marks = {"fill_color": "colour", "line_color": "white", "size": 10}
         dots = plot.add_glyph(self.now, Scatter(x="x", y="y", **marks))
         plot.add_tools(HoverTool(renderers=[dots], tooltips=[("", "@name")]))
 
     def show(self, storm: Storm, time: int, member: int, label: str, *, oracle: bool) -> None:
-        put(self.members, _ways(storm, "prediction"))
-        put(self.oracle, _ways(storm, "oracle") if oracle else {"xs": [], "ys": []})
-        for source in (*SINGLES, "mean"):
-            put(self.lines[source], _ways(storm, source))
-        chosen = _ways(storm, "prediction", member)
-        put(self.lines["member"], chosen)
+        self.thin.show(
+            [
+                *(_ways(storm, "oracle", width=0.8, alpha=0.6) if oracle else []),
+                *_ways(storm, "prediction", width=0.9, alpha=0.65),
+            ]
+        )
+        thick = [way for source in (*SINGLES, "mean") for way in _ways(storm, source, width=2.4)]
+        chosen = _ways(storm, "prediction", width=2.4)[member : member + 1]
+        thick += [way._replace(source="member", colour="#111111") for way in chosen]
+        for best, dash in zip(storm.best, BEST_DASHES, strict=False):
+            at = best.track.x.values, best.track.y.values
+            thick.append(Way(best.label, *at, BEST_TRACK_COLOUR, 2.0, dash=" ".join(map(str, dash))))
+        self.thick.show(thick)
         put(self.circles, _circles(storm))
-        ways = [_lines([(best.track.x.values, best.track.y.values)]) for best in storm.best]
-        for line, way in zip_longest(self.best, ways[: len(self.best)], fillvalue={"xs": [], "ys": []}):
-            put(line, way)
         found = [(source, *storm.place(source, time, member)) for source in ORDER if source != "oracle"]
         found = [(source, x, y) for source, x, y in found if np.isfinite(x + y)]
         names = [label if source == "prediction" else SOURCE_LABELS[source] for source, _, _ in found]
@@ -206,18 +198,12 @@ def _number(values: np.ndarray, digits: int) -> str:
     return f"{middle:.{digits}f}<br><span style='opacity:.7;font-size:11px;white-space:nowrap'>{spread}</span>"
 
 
-def _ways(storm: Storm, source: str, member: int | None = None) -> dict[str, list]:
-    """Lines through the known positions of a source: one for each member, or of one of them."""
+def _ways(storm: Storm, source: str, **look) -> list[Way]:
+    """A line through the known positions of a source, or one for each of its members."""
     if source not in storm.groups:
-        return {"xs": [], "ys": []}
+        return []
     x, y = (np.atleast_2d(storm.values(source, axis)) for axis in ("x", "y"))
-    return _lines([(x[k], y[k]) for k in (range(len(x)) if member is None else [member])])
-
-
-def _lines(ways: list[tuple[np.ndarray, np.ndarray]]) -> dict[str, list]:
-    known = [np.isfinite(x) & np.isfinite(y) for x, y in ways]
-    pairs = list(zip(ways, known, strict=True))
-    return {"xs": [x[there].round(2) for (x, _), there in pairs], "ys": [y[there].round(2) for (_, y), there in pairs]}
+    return [Way(source, *line, SOURCE_COLOURS[source], **look) for line in zip(x, y, strict=True)]
 
 
 def _circles(storm: Storm) -> dict[str, list]:
@@ -226,8 +212,3 @@ def _circles(storm: Storm) -> dict[str, list]:
     middle = cone(storm.groups["prediction"][["x", "y", "row"]])
     known = np.isfinite(middle.radius.values)
     return {"x": middle.x.values[known], "y": middle.y.values[known], "r": middle.radius.values[known]}
-
-
-def _add(plot: figure, source: ColumnDataSource, colour: str, width: float, alpha: float, dash=()) -> None:
-    look = {"line_color": colour, "line_width": width, "line_alpha": alpha, "line_dash": list(dash)}
-    plot.add_glyph(source, MultiLine(xs="xs", ys="ys", **look))
