@@ -93,15 +93,15 @@ def test_what_is_shown_is_what_labkit_gives(explorer, tree):
     cut = sections_of(tree, time=HOUR, start=start, end=end)
     curve = view.curves["temperature"]
     ((x, y),) = curve.lines.of("truth")
-    np.testing.assert_allclose(x, cut["truth"].distance, rtol=1e-6)
-    np.testing.assert_allclose(y, cut["truth"].temperature, atol=1e-4)
+    np.testing.assert_allclose(x, cut["truth"].distance, atol=6e-4)
+    np.testing.assert_allclose(y, cut["truth"].temperature, atol=6e-4)
     middle = cut["prediction"].temperature.median("ensemble")
     ((_, y),) = curve.lines.of("prediction")
-    np.testing.assert_allclose(y, middle, atol=1e-4)
+    np.testing.assert_allclose(y, middle, atol=6e-4)
     bands = curve.bands.data
-    low, high = np.split(bands["ys"][bands["source"].index("prediction")], 2)
+    low, high = np.split(np.array(bands["ys"][bands["source"].index("prediction")]), 2)
     expected = np.percentile(cut["prediction"].temperature, [5, 95], axis=0)
-    np.testing.assert_allclose([low, high[::-1]], expected, atol=1e-4)
+    np.testing.assert_allclose([low, high[::-1]], expected, atol=6e-4)
     truth = found.sharpness["truth"][0]
     assert f"truth {truth:.0f}" in explorer.headline.object
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from functools import partial
 
 import numpy as np
@@ -17,7 +18,7 @@ from apps.parts.place import clamp
 from apps.parts.runs import Run
 from apps.parts.scale import Look
 from apps.parts.sources import put
-from apps.parts.view import column, html, picture, row, switch, widgets
+from apps.parts.view import column, html, picture, row, served, switch, widgets
 from apps.storms.code import ends_of
 from apps.storms.following import spread_text
 from apps.storms.ways import Way, Ways
@@ -28,7 +29,7 @@ from labkit.variables import canonical, lookup
 HINT = "Drag the ends A and B of the line. On the map: the longest front of each member, input, regression, truth."
 
 NEEDED = {"t2m", "u10", "v10", "reflectivity", "tp", "orography"}
-AHEAD_BYTES = 64 * 2**20
+AHEAD_BYTES, SENT_MS = 64 * 2**20, 80
 
 
 class FrontView(Computed):
@@ -80,14 +81,16 @@ class FrontView(Computed):
             if curve.figure.visible:
                 curve.show(cuts, name, state.member)
         self.sharp.object = _sharpness_html(front)
-        if front.nbytes <= AHEAD_BYTES:
-            self._look_ahead(run)
+        if front.nbytes <= AHEAD_BYTES and served():
+            pn.state.curdoc.add_timeout_callback(partial(_look_ahead, weakref.ref(self), run, state.time), SENT_MS)
 
-    def _look_ahead(self, run: Run) -> None:
+    def look_ahead(self, run: Run, time: int) -> None:
         """Have the fronts beside this time worked out while it is looked at."""
-        for time in (self.state.time + 1, self.state.time - 1):
-            if 0 <= time < len(run.times):
-                self.session.library.compute(*self._asked(run, time))
+        if self.closed or (self.session.run.id, self.state.time) != (run.id, time):
+            return
+        for other in (time + 1, time - 1):
+            if 0 <= other < len(run.times):
+                self.session.library.compute(*self._asked(run, other))
 
     def say(self, run: Run) -> str:
         if isinstance(self.result, str):
@@ -174,6 +177,11 @@ class Curves:
         put(self.bands, _bands({s: (cuts[s].distance.values, ensembles[s]) for s in ENSEMBLES if s in ensembles}))
 
 
+def _look_ahead(view: weakref.ref, run: Run, time: int) -> None:
+    if (looking := view()) is not None:
+        looking.look_ahead(run, time)
+
+
 def _bands(ensembles: dict) -> dict[str, list]:
     """Outlines of the band that holds 90 % of the members, of (distance, values) by source."""
     columns = {"xs": [], "ys": [], "colour": [], "source": []}
@@ -181,7 +189,9 @@ def _bands(ensembles: dict) -> dict[str, list]:
         low, high = np.percentile(values, BAND, axis=values.get_axis_num("ensemble"))
         there = np.isfinite(low + high)
         for name, low_to_high in (("xs", (distance, distance)), ("ys", (low, high))):
-            columns[name].append(np.append(low_to_high[0][there], low_to_high[1][there][::-1]).astype(np.float32))
+            columns[name].append(
+                np.append(low_to_high[0][there], low_to_high[1][there][::-1]).astype(float).round(3).tolist()
+            )
         columns["colour"].append(SOURCE_COLOURS[source])
         columns["source"].append(source)
     return columns

@@ -125,12 +125,15 @@ def section(
     x, y = (a + share * (b - a) for a, b in zip(start, end, strict=True))
     placed = [name for name, coordinate in fields.coords.items() if len(set(SPACE) & set(coordinate.dims)) == 2]
     kept = fields[[name for name, field in fields.data_vars.items() if set(SPACE) <= set(field.dims)]]
-    found = _bilinear(kept.drop_vars(placed), x, y).assign_coords(x=("distance", x), y=("distance", y))
-    found = found.assign_coords(distance=("distance", share * length, {"units": "km"}))
+    along = {"x": ("distance", x), "y": ("distance", y), "distance": ("distance", share * length, {"units": "km"})}
+    found = _bilinear(kept.drop_vars(placed), x, y).assign_coords(along)
     if {"u10", "v10"} <= set(found):
         e, n = (end[0] - start[0]) / length, (end[1] - start[1]) / length
-        found["along"] = (found.u10 * e + found.v10 * n).assign_attrs(units="m s-1", long_name="wind along the section")
-        found["across"] = (found.v10 * e - found.u10 * n).assign_attrs(units="m s-1", long_name="wind across it")
+        u, v = found.u10.variable, found.v10.variable  # whose coordinates are the same: comparing them takes longest
+        winds = {"along": (u * e + v * n, "wind along the section"), "across": (v * e - u * n, "wind across it")}
+        for wind, label in winds.values():
+            wind.attrs = {"units": "m s-1", "long_name": label}
+        found = found.assign({name: wind for name, (wind, _) in winds.items()})
     return found
 
 
