@@ -73,7 +73,7 @@ class Takeaways:
         self.downloads = {ending: self._download(ending) for ending in endings}
         self.code = CodeDialog(code)
         more = pn.Row(link_button(), self.code.button)
-        self.panel = pn.Column(pn.Row(*self.downloads.values()), more, self.code.place, margin=(0, 4))
+        self.panel = pn.Column(pn.Row(*self.downloads.values()), more, self.code.dialog, margin=(0, 4))
 
     def _taken(self, ending: str) -> BytesIO | StringIO:
         """On a thread, so that nobody's page waits; one at a time, as Matplotlib wants it."""
@@ -100,10 +100,7 @@ class Takeaways:
 
 
 class CodeDialog:
-    """A button that shows the same in labkit, to be copied: `code()` is the text.
-
-    The dialog comes to its `place` on the page when it is first asked for.
-    """
+    """A button that shows the same in labkit, to be copied: `code()` is the text."""
 
     def __init__(self, code: Callable[[], str]) -> None:
         self._code = code
@@ -115,13 +112,11 @@ class CodeDialog:
         self.dialog = pmui.Dialog(
             self.text, self.copy, title="The same in labkit", width_option="md", close_on_click=True
         )
-        self.place = pn.Column()
 
     def _open(self, event) -> None:
         text = self._code()
         self.text.object = f"<pre style='font-size:13px;overflow:auto'>{escape(text)}</pre>"
         self.copy.tags = [text]
-        self.place.objects = [self.dialog]
         self.dialog.open = True
 
 
