@@ -106,3 +106,23 @@ def test_model_output_is_tracked_through_its_moving_nest(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 5
     assert [line.split()[2] for line in lines[1:]] == ["44.2", "47.3", "45.2", "43.6"]
+
+
+def test_a_storm_of_another_place_is_refused(tree_file, tmp_path, capsys):
+    lines = [f"WP, 19, 20210911{h:02d},   , BEST,   0, 430N, 1506E,  75,  970, TY" for h in range(HOURS)]
+    best = tmp_path / "bwp192021.dat"
+    best.write_text("\n".join(lines) + "\n")
+    assert main(["track", str(tree_file), "--best-track", str(best)]) == 1
+    said = capsys.readouterr()
+    assert "storm of this place" in said.err and "21 to 25 N" in said.err and not said.out
+
+
+def test_a_file_that_does_not_tell_its_spacing_is_said_to(tree_file, tmp_path, capsys):
+    bare = tmp_path / "bare.nc"
+    with xr.open_datatree(tree_file) as tree:
+        nodes = {name: group.to_dataset(inherit=False) for name, group in tree.children.items()}
+        xr.DataTree.from_dict({"/": tree.to_dataset()[["time"]], **nodes}).to_netcdf(bare)
+    main(["track", str(bare)])
+    assert "a cell is taken for 1 km" in capsys.readouterr().err
+    main(["track", str(tree_file)])
+    assert "a cell is taken" not in capsys.readouterr().err

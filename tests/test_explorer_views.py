@@ -35,6 +35,17 @@ def plain_tree() -> xr.DataTree:
     return xr.DataTree.from_dict({"/": tree.to_dataset(), **{f"/{k}": v for k, v in keep.items()}})
 
 
+def test_a_run_that_does_not_tell_its_spacing_is_announced_as_such(tmp_path):
+    tree = parts.small_tree(members=2, times=1)
+    bare = tree.to_dataset().drop_vars(["x", "y", "lat", "lon"])
+    nodes = {f"/{name}": group.to_dataset(inherit=False) for name, group in tree.children.items()}
+    trees = {"sample": tree, "bare": xr.DataTree.from_dict({"/": bare, **nodes})}
+    explorer = Explorer(parts.library(tmp_path, trees=trees), run="sample")
+    assert not explorer.notice.visible
+    explorer.state.run = "bare"
+    assert explorer.notice.visible and "a cell is taken for 1 km" in explorer.notice.object
+
+
 @pytest.fixture
 def explorer(library) -> Explorer:
     explorer = Explorer(library, run="sample", variable="t2m", time=2, member=1)

@@ -10,7 +10,7 @@ import xarray as xr
 from tiny_trees import MEMBERS, NX, NY, TIMES, corrdiff_file, fields, fill, writer
 
 from labkit.errors import DataError
-from labkit.store.trees import FIELD_DIMS, MEMBER_DIMS, open_tree
+from labkit.store.trees import FIELD_DIMS, MEMBER_DIMS, open_tree, spacing_known
 
 
 def test_corrdiff_file_opens_with_units_coordinates_and_order(tmp_path):
@@ -24,6 +24,7 @@ def test_corrdiff_file_opens_with_units_coordinates_and_order(tmp_path):
     np.testing.assert_array_equal(tree.ensemble, np.arange(MEMBERS))
     assert np.isnan(tree.lat).all() and tree.lat.dims == ("y", "x")
     assert "cell number" in tree.x.attrs["source"] and tree.sizes["x"] == NX
+    assert not spacing_known(tree)
     assert tree.attrs["cfg"] == "{'__import__': 'os'}"
 
 
@@ -35,6 +36,7 @@ def test_axes_in_km_follow_from_latitude_and_longitude_with_their_direction(tmp_
     np.testing.assert_allclose(np.diff(tree.y), -0.02 * degree, rtol=1e-3)
     np.testing.assert_allclose(np.diff(tree.x), 0.03 * degree * np.cos(np.deg2rad(lat.mean())), rtol=1e-3)
     assert tree.x.attrs["units"] == "km" and "great-circle" in tree.x.attrs["source"]
+    assert spacing_known(tree)
 
 
 def test_shuffled_dimensions_are_put_right_by_name(tmp_path):

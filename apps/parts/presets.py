@@ -47,11 +47,17 @@ def _heaviest_rain(run: Run, times: np.ndarray) -> Preset | None:
     if variable is None:
         return None
     to_rate = rain_from_reflectivity if canonical(variable) == "reflectivity" else np.asarray
-    means = [np.nanmean(to_rate(run.field(run.judge, variable, t))) for t in times]
-    time = int(times[int(np.nanargmax(means))])
+    means = [_known_mean(to_rate(run.field(run.judge, variable, t))) for t in times]
+    time = int(times[int(np.argmax(means))])
     rate = to_rate(run.field(run.judge, variable, time))
     cell = np.unravel_index(np.nanargmax(gaussian_filter(np.nan_to_num(rate), 2)), rate.shape)
-    return Preset("rain", "Heaviest rain", f"{np.nanmax(means):.1f} mm/h area mean", variable, time, _place(run, cell))
+    return Preset("rain", "Heaviest rain", f"{max(means):.1f} mm/h area mean", variable, time, _place(run, cell))
+
+
+def _known_mean(field: np.ndarray) -> float:
+    """Mean of what is known; less than any where nothing is."""
+    known = field[np.isfinite(field)]
+    return float(known.mean()) if known.size else -np.inf
 
 
 def _cyclone(run: Run, times: np.ndarray) -> Preset | None:
@@ -60,7 +66,7 @@ def _cyclone(run: Run, times: np.ndarray) -> Preset | None:
         return None
     names = {canonical(v): v for v in run.variables}
     dx, dy = run.spacing
-    sign = -1.0 if np.nanmean(run.lat) < 0 else 1.0
+    sign = -1.0 if (run.lat < 0).mean() > 0.5 else 1.0
     width = [max(round(50 / d), 1) for d in (dy, dx)]
 
     def vorticity(t: int) -> np.ndarray:

@@ -13,6 +13,7 @@ import xarray as xr
 from labkit.plots import selection
 from labkit.plots.colours import colour_limits, describe
 from labkit.plots.geography import coast_lines, graticule
+from labkit.store.trees import spacing_known
 from labkit.variables import Variable, canonical, lookup
 
 WHOLE_VARIABLE_BYTES = 48 * 2**20
@@ -59,6 +60,16 @@ class Run:
         self.times = np.atleast_1d(tree["time"].values)
         self.member_names = [str(m) for m in tree["prediction"]["ensemble"].values]
         self.variables = _variables(tree)
+
+    @property
+    def caution(self) -> str:
+        """What has to be known before anything is read off this run; "" where nothing has."""
+        if spacing_known(self.tree):
+            return ""
+        return (
+            f"{self.label} tells neither x and y nor lat and lon: a cell is taken for 1 km. Distances count cells, and "
+            "what is worked out from them (spectra, storms, fronts) may be wrong."
+        )
 
     @property
     def n_members(self) -> int:

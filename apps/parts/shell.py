@@ -90,6 +90,8 @@ class Shell(pn.viewable.Viewer):
         if problems:
             more = f" ({len(problems) - 1} more under About.)" if len(problems) > 1 else ""
             self.warn(f"Not opened: {problems[0]}{more}")
+        elif caution := self.session.run.caution:
+            self.warn(caution)
 
     def _make_selects(self) -> None:
         run, variable = self.state.param.run, self.state.param.variable
@@ -205,6 +207,8 @@ class Shell(pn.viewable.Viewer):
     def _run_changed(self, *events) -> None:
         self.load_run()
         self._fill()
+        if caution := self.session.run.caution:
+            self.warn(caution)
         self._changed(*events)
 
     def _refresh_runs(self) -> None:

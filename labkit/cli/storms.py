@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 TRACK_HELP = """\
@@ -15,12 +16,15 @@ Follow a cyclone through every source and member of an output tree, or through W
   labkit track ensemble.nc --best-track bwp132015.dat --storm SOUDELOR     one of a best-track file
   labkit track wrfout_d02_2005-08-28_12:00:00              centres, pressure and wind in model output
 
+In the CSV winds are in m/s, pressure in Pa, distances in km, positions in degrees; empty: not found.
 Prints for each time the highest 10 m wind [m/s] and its radius [km]: of ensembles the median over the members that have
 the storm, and how many do. With a best track also how far away the centre is. Model winds are those of the model's time
 step; best tracks have 1-minute or 10-minute means, which the output names and never mixes.
 """
 MODEL = "model"  # what WRF output is called
 SHOWN = (MODEL, "truth", "interpolation", "regression", "prediction", "oracle")
+SAMPLED, FAR_KM = 400, 1000  # of the fields' places so many are looked at
+CELLS = "This file tells neither x and y nor lat and lon: a cell is taken for 1 km, and what is found may be wrong."
 HEADS = {"interpolation": "input", "prediction": "members"}
 
 
@@ -44,13 +48,15 @@ def _track(options: argparse.Namespace) -> None:
     storm = _best_track(options)
     tree, known = _opened(options.files)
     reference = _at_times(storm, tree["time"].values) if storm is not None else None
+    if reference is not None:
+        _check_place(reference, known["lat"], known["lon"])
     found = _studied(tree, reference, known)
     print(_summary(found, known["times"], reference).to_string(index=False, na_rep="-"))
     if reference is not None:
         said = f"{reference.attrs['agency']}, {reference.wind.attrs['averaging_min']}-minute means"
         print(f"best track: {reference.attrs['name'] or reference.attrs['storm']} ({said})")
     if options.csv is not None:
-        long_table(found, known["times"]).to_csv(options.csv, index=False)
+        long_table(found, known["times"]).to_csv(options.csv, index=False, float_format="%.7g")
     if options.netcdf is not None:
         found.to_netcdf(options.netcdf)
 
@@ -109,12 +115,35 @@ def _at_times(storm, times):
     return reference
 
 
+def _check_place(reference, lat, lon) -> None:
+    """DataError where a best track passes nowhere near the fields, whose places in degrees may be unknown."""
+    import numpy as np
+
+    from labkit.errors import DataError
+    from labkit.sphere import distance_km
+
+    known = np.isfinite(reference.lat.values)
+    rows = np.column_stack([np.ravel(lat), np.ravel(lon)])[:: max(1, np.size(lat) // SAMPLED)]
+    if not np.isfinite(rows).all():
+        return
+    there = np.column_stack([reference.lat.values[known], reference.lon.values[known]])
+    apart = distance_km(rows[:, None, 0], rows[:, None, 1], there[:, 0], there[:, 1]).min()
+    if apart > FAR_KM:
+        raise DataError(
+            f"best track of {reference.attrs['name'] or reference.attrs['storm']}",
+            found=f"one that comes no nearer than {apart:.0f} km to the fields",
+            expected=f"a storm within {FAR_KM} km of {rows[:, 0].min():.0f} to {rows[:, 0].max():.0f} N, "
+            f"{rows[:, 1].min():.0f} to {rows[:, 1].max():.0f} E",
+            todo="choose the storm of this place",
+        )
+
+
 def _opened(files: list[str]):
     """An output tree, and what is known of it; WRF output as a tree with one source, the "model"."""
     import numpy as np
     import xarray as xr
 
-    from labkit.store.trees import open_tree
+    from labkit.store.trees import open_tree, spacing_known
 
     if _is_wrf(files[0]):
         from labkit.data.wrf import open_wrfout
@@ -123,13 +152,17 @@ def _opened(files: list[str]):
         return xr.DataTree.from_dict({f"/{MODEL}": fields, "/": xr.Dataset(coords={"time": fields.time})}), {
             "times": fields.time.values,
             "fields": fields,
+            "lat": fields.lat.values,
+            "lon": fields.lon.values,
         }
     if len(files) > 1:
         from labkit.errors import ConfigError
 
         raise ConfigError("output tree", found=f"{len(files)} files", expected="one", todo="track one after the other")
     tree = open_tree(files[0])
-    return tree, {"times": np.atleast_1d(tree["time"].values)}
+    if not spacing_known(tree):
+        print(CELLS, file=sys.stderr)
+    return tree, {"times": np.atleast_1d(tree["time"].values), "lat": tree.lat.values, "lon": tree.lon.values}
 
 
 def _is_wrf(file: str) -> bool:

@@ -64,7 +64,7 @@ class BestTracks:
                 f"best track of {wanted!r}" + (f" in {year}" if year else ""),
                 found=f"several storms: {several}" if several else f"none among {len(self)} storms of {self.agency}",
                 expected="one storm",
-                todo="give the year or the id" if several else "look at `storms()` for ids and names",
+                todo="give the year or the id" if several else f"name one of them, such as {_named(lines)}",
             )
         return self._only(chosen.storm)
 
@@ -136,6 +136,14 @@ class BestTracks:
     def _only(self, ids: Iterable[str]) -> "BestTracks":
         parts = [self.table[self.table.storm == one] for one in ids]
         return replace(self, table=pd.concat(parts, ignore_index=True))
+
+
+def _named(lines: pd.DataFrame, most: int = 6) -> str:
+    """The first few storms by name and id."""
+    shown = [
+        f"{line.name or 'unnamed'} ({line.storm})" for line in lines.head(most).itertuples(name="Line", index=False)
+    ]
+    return ", ".join(shown)
 
 
 def track(storm: BestTracks, times=None) -> xr.Dataset:

@@ -155,6 +155,7 @@ def _validated(what: str, entry: dict) -> Case:
         path = ".".join(str(part) for part in first["loc"])
         unknown, lacking = first["type"] == "extra_forbidden", first["type"] == "missing"
         found = "an unknown key" if unknown else ("nothing" if lacking else repr(first.get("input"))[:60])
-        expected = "one of " + ", ".join(Case.model_fields) if unknown else first["msg"][0].lower() + first["msg"][1:]
+        expected = "a value" if lacking else first["msg"][0].lower() + first["msg"][1:]
+        expected = "one of " + ", ".join(Case.model_fields) if unknown else expected
         where = f"{what} ({entry.get('key', 'without a key')})" + (f" at {path}" if path else "")
         raise ConfigError(where, found=found, expected=expected, todo="correct that entry") from error

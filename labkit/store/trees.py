@@ -20,6 +20,7 @@ MEMBER_GROUPS = ("prediction", "oracle")
 
 EARTH_RADIUS_KM = 6371.229
 _CHUNK_BYTES = 8 * 2**20
+_CELLS = "cell number; the true spacing is not in the file"
 _UNREADABLE = (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError)
 
 
@@ -217,7 +218,12 @@ def _axis_km(found: xr.Variable | None, axis: str, lat: np.ndarray, lon: np.ndar
     step = signed_spacing_km(lat, lon, axis)
     if np.isfinite(step):
         return xr.Variable(axis, number * step, attrs | {"source": "mean great-circle spacing of lat and lon"})
-    return xr.Variable(axis, number, attrs | {"source": "cell number; the true spacing is not in the file"})
+    return xr.Variable(axis, number, attrs | {"source": _CELLS})
+
+
+def spacing_known(tree: xr.DataTree) -> bool:
+    """Whether the file of a tree said how far apart its cells are; else `x` and `y` count them as if they were 1 km."""
+    return not any(tree[axis].attrs.get("source") == _CELLS for axis in ("x", "y"))
 
 
 def signed_spacing_km(lat: np.ndarray, lon: np.ndarray, axis: str) -> float:
