@@ -9,6 +9,7 @@ import xarray as xr
 from apps.parts.library import Library
 from apps.storms.app import TyphoonExplorer
 from apps.storms.code import code_of, figure_of
+from apps.storms.front_view import Curves
 from labkit.errors import DataError
 from labkit.plots.fronts import front_of, longest, sections_of
 from labkit.store.registry import Registry
@@ -136,3 +137,19 @@ def test_a_steeper_limit_leaves_fewer_lines_and_is_in_the_code(explorer, tree):
     assert after == {source: len(found.get(source, [])) for source in after}
     assert sum(after.values()) < sum(before.values()) and after["truth"] == 1
     assert "least=12.0" in explorer.code_text() and explorer.views["front"].least.value == 12.0
+
+
+def test_what_is_not_known_of_a_section_is_a_gap_in_its_lines_and_bands():
+    curve, cuts = Curves(), sections_of(front_tree(), time=0, start=(-80.0, 0.0), end=(80.0, 0.0))
+    for source in ("truth", "prediction"):
+        cuts[source] = cuts[source].copy(deep=True)
+        cuts[source].temperature[..., 10:13] = np.nan
+    curve.show(cuts, "temperature", 0)
+    ((_, y),) = curve.lines.of("truth")
+    assert np.flatnonzero(np.isnan(y)).tolist() == [10, 11, 12]
+    x = np.array(curve.bands.data["xs"][0])
+    (between,) = np.flatnonzero(np.isnan(x))
+    distance = cuts["prediction"].distance.values
+    np.testing.assert_allclose(x[:between], [*distance[:10], *distance[9::-1]], atol=6e-4)
+    after = distance[13:]
+    np.testing.assert_allclose(x[between + 1 :], [*after, *after[::-1]], atol=6e-4)

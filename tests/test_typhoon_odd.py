@@ -153,6 +153,20 @@ def test_times_axes_stand_beside_the_first_section_that_there_is(odd):
     assert [plots[source].yaxis[0].visible for source in shown] == [True, False]
 
 
+@pytest.mark.parametrize("tab", ["structure", "intensity"])
+def test_legends_name_what_the_run_has_and_no_more(odd, tab):
+    def named(run: str) -> set[str]:
+        view = TyphoonExplorer(odd, run=run, tab=tab).views[tab]
+        plots = [view.profiles.figure] if tab == "structure" else [view.fan.figure, view.histogram.figure]
+        shown = {item.label.value for plot in plots for item in plot.legend[0].items if item.visible}
+        return {label.split(",")[0] for label in shown} - {"Chosen member", "Model", "Members", "Median"}
+
+    assert named("wide") == {"Truth", "Regression", "Oracle", "Coarse input"}
+    assert named("lost") == {"Truth", "Oracle", "Coarse input"}, "the regression has no storm there"
+    assert named("alone") == {"Truth"}
+    assert named("forecast") == {"Regression", "Oracle", "Coarse input"}
+
+
 def test_a_forecast_without_a_truth_is_followed_all_the_same(odd):
     explorer = TyphoonExplorer(odd, run="forecast", time=1)
     assert "3 of 3 members have the storm" in explorer.headline.object and "truth" not in explorer.headline.object

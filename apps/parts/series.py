@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from bokeh.models import ColumnDataSource, Span
@@ -41,7 +41,7 @@ class Distribution:
             style = {"line_color": SOURCE_COLOURS[source], "line_width": 3, "line_dash": dash}
             plot.vspan("x", source=self.lines[source], legend_label=SOURCE_LABELS[source], **style)
         plot.yaxis.axis_label = "number of members"
-        plot.y_range.start = 0
+        plot.yaxis.ticker.min_interval, plot.y_range.start = 1, 0
         plot.add_layout(plot.legend[0], "right")
 
     def show(self, values: dict[str, np.ndarray], label: str) -> None:
@@ -58,6 +58,7 @@ class Distribution:
         for source, line in self.lines.items():
             value = float(values[source]) if source in values else np.nan
             put(line, {"x": [value] if np.isfinite(value) else []})
+        name_only(self.figure, {"Oracle": "oracle" in values} | {SOURCE_LABELS[s]: s in values for s in self.lines})
         self.figure.xaxis.axis_label = label
 
 
@@ -121,9 +122,18 @@ class Fan:
         data |= {f"o{p}": _percentile(series["oracle"], p) if "oracle" in series else nothing for p in (5, 95)}
         data |= {name: series.get(name, nothing) for name in self.beside}
         put(self.source, data)
+        known = {name for name, values in series.items() if np.isfinite(values).any()}
+        named = {SOURCE_LABELS[name]: name in known for name in ("truth", *self.beside)}
+        name_only(self.figure, named | {"Oracle, 90 %": "oracle" in known})
         at = dates[now]
         self.now.location = at.astype("datetime64[ms]").astype(float) if isinstance(at, np.datetime64) else float(at)
         self.figure.yaxis.axis_label = label
+
+
+def name_only(plot: figure, known: Mapping[str, bool]) -> None:
+    """Leave out of the legend what a run has not; whether it has it by the entry's label, others stay as they are."""
+    for item in plot.legend[0].items:
+        item.visible = known.get(item.label.value, item.visible)
 
 
 def _outline(values: np.ndarray, edges: np.ndarray) -> dict[str, np.ndarray]:

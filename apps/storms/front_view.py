@@ -21,7 +21,7 @@ from apps.parts.sources import put
 from apps.parts.view import column, html, picture, row, served, switch, widgets
 from apps.storms.code import ends_of
 from apps.storms.following import spread_text
-from apps.storms.ways import Way, Ways
+from apps.storms.ways import Way, Ways, rounded
 from labkit.plots.colours import SOURCE_COLOURS, SOURCE_LABELS, colour_limits, palette
 from labkit.plots.fronts import BAND, CURVES, ENSEMBLES, SOURCES, curve_label, cut, front_of, longest, warmth_of
 from labkit.variables import canonical, lookup
@@ -183,18 +183,23 @@ def _look_ahead(view: weakref.ref, run: Run, time: int) -> None:
 
 
 def _bands(ensembles: dict) -> dict[str, list]:
-    """Outlines of the band that holds 90 % of the members, of (distance, values) by source."""
+    """Outlines of the band that holds 90 % of the members, of (distance, values) by source; apart where none are."""
     columns = {"xs": [], "ys": [], "colour": [], "source": []}
     for source, (distance, values) in ensembles.items():
         low, high = np.percentile(values, BAND, axis=values.get_axis_num("ensemble"))
-        there = np.isfinite(low + high)
-        for name, low_to_high in (("xs", (distance, distance)), ("ys", (low, high))):
-            columns[name].append(
-                np.append(low_to_high[0][there], low_to_high[1][there][::-1]).astype(float).round(3).tolist()
-            )
+        there = np.ma.clump_unmasked(np.ma.masked_invalid(low + high))
+        columns["xs"].append(_outline((distance, distance), there))
+        columns["ys"].append(_outline((low, high), there))
         columns["colour"].append(SOURCE_COLOURS[source])
         columns["source"].append(source)
     return columns
+
+
+def _outline(edges: tuple[np.ndarray, np.ndarray], pieces: list[slice]) -> list[float]:
+    """There along the lower edge and back along the upper, piece by piece with NaN between them."""
+    ways = [np.append(edges[0][piece], edges[1][piece][::-1]) for piece in pieces]
+    joined = [part for way in ways for part in (way, [np.nan])][:-1]
+    return rounded(np.concatenate(joined)) if joined else []
 
 
 def _front(run: Run, time: int, least: float):

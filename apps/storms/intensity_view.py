@@ -58,6 +58,7 @@ class IntensityView(StormView):
         told = [f" Best track: {escape(best.label)}." for best in storm.best if state.measure in OF_BEST]
         self.meaning.object = KNOWN[state.measure][1].capitalize() + "." + "".join(told)
         series = {s: storm.values(s, state.measure) for s in SOURCES if storm.has(s, state.measure)}
+        series = {source: values for source, values in series.items() if np.isfinite(values).any()}
         series.setdefault("prediction", np.full((run.n_members, len(run.times)), np.nan))
         self.fan.show(run.times, series, label_of(state.measure), state.time, state.member)
         courses = _courses(run, storm, state.measure)

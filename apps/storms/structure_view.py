@@ -9,6 +9,7 @@ from bokeh.plotting import figure
 from apps.parts.labels import time_label
 from apps.parts.runs import Run
 from apps.parts.scale import NO_DATA, Look, bar_figure, color_bar, set_bar
+from apps.parts.series import name_only
 from apps.parts.sources import put
 from apps.parts.view import column, picture, row, select
 from apps.storms.following import ORDER, Storm, StormView, dated
@@ -19,6 +20,7 @@ from labkit.plots.storms import LABELS, label_of, section_limits, section_of
 SECTIONS = ("interpolation", "regression", "prediction", "truth")
 BAND = (5, 95)
 MAX_ROWS = 400
+LINES = {"member": "Chosen member", "prediction": "Model, median", "oracle": "Oracle, median"}
 _LOOK = {"tools": "", "toolbar_location": None, "sizing_mode": "stretch_width"}
 
 
@@ -59,14 +61,13 @@ class Profiles:
         self.bands = {s: ColumnDataSource({"x": [], "low": [], "high": []}) for s in ("oracle", "prediction")}
         self.lines = {s: ColumnDataSource({"x": [], "y": []}) for s in (*ORDER, "member") if s != "mean"}
         for source, data in self.bands.items():
-            label = f"{SOURCE_LABELS[source]}, {BAND[1] - BAND[0]} %"
             look = {"color": SOURCE_COLOURS[source], "alpha": 0.25}
-            plot.varea("x", "low", "high", source=data, legend_label=label, **look)
+            plot.varea("x", "low", "high", source=data, legend_label=_band_label(source), **look)
         for source, data in self.lines.items():
-            label = {"member": "Chosen member", "prediction": "Model, median", "oracle": "Oracle, median"}
+            label = LINES.get(source, SOURCE_LABELS.get(source, ""))
             look = {"color": SOURCE_COLOURS.get(source, "#7d7d7d"), "line_width": 2.6 if source == "truth" else 1.8}
             look |= {"line_dash": "dotted"} if source == "member" else {}
-            plot.line("x", "y", source=data, legend_label=label.get(source, SOURCE_LABELS.get(source, "")), **look)
+            plot.line("x", "y", source=data, legend_label=label, **look)
         plot.xaxis.axis_label = "distance from the centre [km]"
         plot.x_range.start = 0
         plot.add_layout(plot.legend[0], "right")
@@ -89,7 +90,14 @@ class Profiles:
                 put(data, {"x": profiles[source].radius.values, "low": low, "high": high})
             else:
                 put(data, {"x": [], "low": [], "high": []})
+        known = {source for source, values in profiles.items() if np.isfinite(values).any()}
+        lines = {LINES.get(s, SOURCE_LABELS.get(s, "")): s in known for s in self.lines if s != "member"}
+        name_only(self.figure, lines | {_band_label(source): source in known for source in self.bands})
         self.figure.yaxis.axis_label = label
+
+
+def _band_label(source: str) -> str:
+    return f"{SOURCE_LABELS[source]}, {BAND[1] - BAND[0]} %"
 
 
 class Sections:
@@ -117,7 +125,7 @@ class Sections:
             plot.add_glyph(self.sources[source], image)
             plot.add_layout(self.now[k])
             plot.yaxis.visible = plot.grid.visible = False
-            plot.xaxis.axis_label = "km"
+            plot.xaxis.axis_label, plot.xaxis.ticker.desired_num_ticks = "km", 3
             self.figures[source] = plot
         self.x = x
         self.bar_mapper = LinearColorMapper(palette=["#000000"], low=0, high=1)

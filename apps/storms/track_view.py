@@ -118,7 +118,7 @@ class Tracks:
         chosen = _ways(storm, "prediction", width=2.4)[member : member + 1]
         thick += [way._replace(source="member", colour="#111111") for way in chosen]
         for best, dash in zip(storm.best, BEST_DASHES, strict=False):
-            at = best.track.x.values, best.track.y.values
+            at = known_places(best.track.x.values, best.track.y.values)
             thick.append(Way(best.label, *at, BEST_TRACK_COLOUR, 2.0, dash=" ".join(map(str, dash))))
         self.thick.show(thick)
         put(self.circles, _circles(storm))
@@ -203,7 +203,14 @@ def _ways(storm: Storm, source: str, **look) -> list[Way]:
     if source not in storm.groups:
         return []
     x, y = (np.atleast_2d(storm.values(source, axis)) for axis in ("x", "y"))
-    return [Way(source, *line, SOURCE_COLOURS[source], **look) for line in zip(x, y, strict=True)]
+    lines = [known_places(*line) for line in zip(x, y, strict=True)]
+    return [Way(source, *line, SOURCE_COLOURS[source], **look) for line in lines]
+
+
+def known_places(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The hours without a storm left out, so that its track goes on where it is found again."""
+    there = np.isfinite(x) & np.isfinite(y)
+    return x[there], y[there]
 
 
 def _circles(storm: Storm) -> dict[str, list]:

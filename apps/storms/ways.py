@@ -39,19 +39,20 @@ class Ways:
         plot.add_glyph(self.data, MultiLine(xs="xs", ys="ys", **look))
 
     def show(self, ways: Iterable[Way]) -> None:
-        """Draw these, rounded to thousandths, without the points that are not known.
+        """Draw these, rounded to thousandths; NaN is a gap.
 
         As lists: arrays of different lengths would travel in messages of their own, which takes longer.
         """
         ways = list(ways)
-        known = [np.isfinite(way.x) & np.isfinite(way.y) for way in ways]
-        pairs = list(zip(ways, known, strict=True))
         columns = {name: [getattr(way, name) for way in ways] for name in ("source", *Way._fields[3:])}
-        columns["xs"] = [way.x[there].astype(float).round(3).tolist() for way, there in pairs]
-        columns["ys"] = [way.y[there].astype(float).round(3).tolist() for way, there in pairs]
+        columns |= {"xs": [rounded(way.x) for way in ways], "ys": [rounded(way.y) for way in ways]}
         put(self.data, columns | {"halo": [way.width + HALO for way in ways]})
 
     def of(self, source: str) -> list[tuple[np.ndarray, np.ndarray]]:
         """x and y of the lines of a source that are shown."""
         data = self.data.data
         return [(x, y) for name, x, y in zip(data["source"], data["xs"], data["ys"], strict=True) if name == source]
+
+
+def rounded(values: np.ndarray) -> list[float]:
+    return values.astype(float).round(3).tolist()
