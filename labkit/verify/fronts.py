@@ -63,7 +63,9 @@ def sharpness(temperature: xr.DataArray, *, smooth_km: float = SMOOTH_KM, quanti
     """How sharp the front of each field is, K / 100 km: the quantile of the gradient over the domain, high enough to be
     that of the frontal zone, and of many cells rather than of one."""
     magnitude = gradient(temperature, smooth_km=smooth_km).magnitude
-    return _whole(magnitude).quantile(quantile, SPACE).drop_vars("quantile").assign_attrs(units="K (100 km)-1")
+    known = magnitude.notnull().any(SPACE)
+    steepest = _whole(magnitude.where(known, 0.0)).quantile(quantile, SPACE).drop_vars("quantile")
+    return steepest.where(known).assign_attrs(units="K (100 km)-1")
 
 
 def line(
