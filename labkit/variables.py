@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 @dataclass(frozen=True)
 class Variable:
     """One physical quantity; `limits` and `thresholds` are in `units`, `error_limit` is the half-width of a
-    symmetric scale for differences. `transform` names the map applied before normalising ("identity", "log1p")."""
+    symmetric scale for differences. `transform` names the map applied before normalising ("identity", "log1p").
+    `plausible` is what nature keeps to, in `units`; `water` says that mass and depth of it are one (1 kg m-2, 1 mm)."""
 
     name: str
     long_name: str
@@ -24,6 +25,8 @@ class Variable:
     thresholds: tuple[float, ...] = ()
     transform: str = "identity"
     non_negative: bool = False
+    plausible: tuple[float, float] | None = None
+    water: bool = False
     aliases: tuple[str, ...] = field(default=())
 
     @property
@@ -42,6 +45,7 @@ def _wind(name: str, direction: str, standard: str, aliases: tuple[str, ...], wh
         limits=(-25.0, 25.0),
         error_limit=10.0,
         thresholds=(5.0, 10.0, 15.0, 20.0),
+        plausible=(-150.0, 150.0),
         aliases=aliases,
     )
 
@@ -57,6 +61,7 @@ _ALL = (
         error_limit=5.0,
         thresholds=(273.15, 283.15, 293.15, 303.15),
         aliases=("2t", "temperature_2m", "T2", "tas", "2m_temperature"),
+        plausible=(170.0, 345.0),
     ),
     _wind("u10", "eastward", "eastward_wind", ("10u", "u10m", "eastward_wind_10m", "U10", "uas")),
     _wind("v10", "northward", "northward_wind", ("10v", "v10m", "northward_wind_10m", "V10", "vas")),
@@ -74,6 +79,7 @@ _ALL = (
         error_limit=10.0,
         thresholds=(10.0, 17.2, 24.5, 32.7),
         non_negative=True,
+        plausible=(0.0, 150.0),
     ),
     Variable(
         "gust",
@@ -86,6 +92,7 @@ _ALL = (
         thresholds=(17.2, 24.5, 32.7, 40.0),
         non_negative=True,
         aliases=("10fg", "fg10", "10fg3", "fg310", "fg10_3", "10fg6", "fg610", "fg10_6", "i10fg"),
+        plausible=(0.0, 200.0),
     ),
     Variable(
         "reflectivity",
@@ -98,6 +105,7 @@ _ALL = (
         thresholds=(10.0, 20.0, 30.0, 40.0),
         non_negative=True,
         aliases=("maximum_radar_reflectivity", "mrr", "refc", "dbz", "DBZ"),
+        plausible=(-60.0, 90.0),
     ),
     Variable(
         "tp",
@@ -111,6 +119,8 @@ _ALL = (
         transform="log1p",
         non_negative=True,
         aliases=("total_precipitation", "precip", "rain_rate", "rain", "PrecipRate"),
+        plausible=(0.0, 500.0),
+        water=True,
     ),
     Variable(
         "msl",
@@ -120,8 +130,17 @@ _ALL = (
         limits=(97000.0, 103000.0),
         error_limit=500.0,
         aliases=("mslp", "prmsl", "slp"),
+        plausible=(85000.0, 110000.0),
     ),
-    Variable("sp", "surface pressure", "Pa", "surface_air_pressure", limits=(70000.0, 103000.0), error_limit=500.0),
+    Variable(
+        "sp",
+        "surface pressure",
+        "Pa",
+        "surface_air_pressure",
+        limits=(70000.0, 103000.0),
+        error_limit=500.0,
+        plausible=(30000.0, 110000.0),
+    ),
     Variable(
         "tcwv",
         "column water vapour",
@@ -131,6 +150,8 @@ _ALL = (
         limits=(0.0, 75.0),
         error_limit=15.0,
         non_negative=True,
+        plausible=(0.0, 120.0),
+        water=True,
     ),
     Variable(
         "t850",
@@ -141,6 +162,7 @@ _ALL = (
         limits=(263.0, 300.0),
         error_limit=5.0,
         aliases=("temperature_850",),
+        plausible=(190.0, 330.0),
     ),
     Variable(
         "t500",
@@ -151,6 +173,7 @@ _ALL = (
         limits=(240.0, 275.0),
         error_limit=5.0,
         aliases=("temperature_500",),
+        plausible=(180.0, 300.0),
     ),
     Variable(
         "z500",
@@ -160,6 +183,7 @@ _ALL = (
         limits=(52000.0, 58500.0),
         error_limit=500.0,
         aliases=("geopotential_500",),
+        plausible=(42000.0, 62000.0),
     ),
     Variable(
         "cape",
@@ -171,6 +195,7 @@ _ALL = (
         error_limit=1000.0,
         transform="log1p",
         non_negative=True,
+        plausible=(0.0, 15000.0),
     ),
     Variable(
         "orography",
@@ -181,6 +206,7 @@ _ALL = (
         limits=(0.0, 3500.0),
         error_limit=500.0,
         aliases=("elev_mean", "elevation", "z_surface", "HGT"),
+        plausible=(-500.0, 9000.0),
     ),
     Variable(
         "land_mask",
@@ -190,6 +216,7 @@ _ALL = (
         cmap="gray",
         limits=(0.0, 1.0),
         aliases=("lsm_mean", "lsm", "LANDMASK"),
+        plausible=(0.0, 1.0),
     ),
     Variable("observed", "fraction observed", "1", cmap="gray"),
     Variable(

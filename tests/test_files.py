@@ -136,6 +136,7 @@ def test_a_channel_dimension_and_levels_are_taken_apart(tmp_path):
     fine = fields().to_array("channel").transpose("time", "channel", "lat", "lon").to_dataset(name="values")
     levels = fields(factor=FACTOR)
     levels["z"] = levels["t2m"].expand_dims(level=[850, 500], axis=1) * xr.DataArray([1, 2], dims="level")
+    levels["z"].attrs["units"] = "m2 s-2"
     pairs = open_files(*save(tmp_path, levels, fine))
     assert pairs.target_channels == ["t2m", "u10"] and pairs.input_channels == ["t2m", "u10", "z850", "z500"]
     np.testing.assert_allclose(pairs.input.sel(channel="z500"), 2 * pairs.input.sel(channel="t2m"), rtol=1e-6)
@@ -200,6 +201,7 @@ def test_missing_targets_are_refused_or_masked(tmp_path):
 
 def test_invariants_of_a_wider_file_are_cropped_and_turned(tmp_path):
     wide = fields(margin=1).isel(time=0, drop=True).isel(lat=slice(None, None, -1))
+    wide["t2m"].attrs["units"] = "m"
     wide[["t2m"]].rename(t2m="HGT").to_netcdf(tmp_path / "static.nc")
     pairs = open_files(*save(tmp_path), invariant=tmp_path / "static.nc")
     assert pairs.invariant_channels == ["orography"]

@@ -61,8 +61,8 @@ def test_era5_has_our_names_units_and_rows_to_the_north(tmp_path, time):
     # 2 degrees of latitude, and 30 of longitude at the mean over the rows of their cosine
     radius = 6371.0
     assert float(found.y[1] - found.y[0]) == pytest.approx(radius * np.deg2rad(2), rel=1e-3)
-    chord = 2 * radius * np.cos(np.deg2rad(LAT)) * np.sin(np.deg2rad(15))
-    assert float(found.x[1] - found.x[0]) == pytest.approx(chord.mean(), rel=1e-6)
+    along = 2 * radius * np.arcsin(np.cos(np.deg2rad(LAT)) * np.sin(np.deg2rad(15)))  # of the great circle
+    assert float(found.x[1] - found.x[0]) == pytest.approx(along.mean(), rel=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -101,8 +101,10 @@ def test_units_become_those_of_the_registry_or_are_refused(tmp_path):
     np.testing.assert_allclose(found.msl[0], 100 * here, rtol=1e-5)
     np.testing.assert_allclose(found.gust[0], here, rtol=1e-5)
     assert [found[name].attrs["units"] for name in ("tp", "msl", "land_mask", "gust")] == ["mm h-1", "Pa", "1", "m s-1"]
-    wrong = saved(cds(t2m=1, u10=1, units={"t2m": "degC", "u10": "m s**-1"}), tmp_path, "wrong.nc")
-    with pytest.raises(DataError, match=r"t2m of the ERA5 file wrong.nc: found degC, expected K"):
+    warm = saved(cds(t2m=1, units={"t2m": "degC"}), tmp_path, "warm.nc")
+    np.testing.assert_allclose(open_era5(warm).t2m[0], here + 273.15, rtol=1e-6)
+    wrong = saved(cds(t2m=1, u10=1, units={"t2m": "W m-2", "u10": "m s**-1"}), tmp_path, "wrong.nc")
+    with pytest.raises(DataError, match=r"t2m in ERA5 file wrong.nc: found 'W m-2', expected K"):
         open_era5(wrong)
     assert list(open_era5(wrong, variables=["u10"])) == ["u10"]
     with pytest.raises(DataError, match="expected msl"):

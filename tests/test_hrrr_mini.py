@@ -10,6 +10,7 @@ from labkit.data.batches import Batches, load
 from labkit.data.hrrr_mini import open_hrrr_mini
 from labkit.data.statistics import Statistics, compute_statistics
 from labkit.errors import DataError
+from labkit.variables import lookup
 
 LEVELS = [f"{name}{level}" for name in "uvztq" for level in (1000, 850, 500, 250)]
 INPUTS = [*LEVELS, "u10", "v10", "t2m", "tcwv", "sp", "msl"]
@@ -39,6 +40,7 @@ def write(path, n=10, *, coord=None, upside_down=False, time="i8", nan=False, in
                 values = 100.0 * i + rng.standard_normal((n, size, size))
                 values[3, 2, 1] = np.nan if nan else values[3, 2, 1]
                 made.createVariable(name, "f4", ("sample", "y", "x"))[:] = values
+                made[name].units = lookup(name).units or "1"
         if "invariant" not in skip:
             made = file.createGroup("invariant")
             made.createDimension("y", GRID[0])
@@ -48,6 +50,7 @@ def write(path, n=10, *, coord=None, upside_down=False, time="i8", nan=False, in
             fields = {"latitude": latitude, "longitude": -100 + column * 0.03, "elev_mean": row * 1000 + column}
             for name, values in {**fields, "lsm_mean": row % 2}.items():
                 made.createVariable(name, "f4", ("y", "x"))[:] = values
+                made[name].units = lookup(name).units or "1"
     return path, np.asarray(coord)
 
 

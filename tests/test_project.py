@@ -24,12 +24,14 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 CONDA_NAMES = {"torch": "pytorch", "playwright": "playwright-python"}
 
 # The design's rooms: what of labkit each may import. Every room may raise labkit.errors.
-GROUND = {"errors", "variables", "sphere", "winds"}
+GROUND = {"errors", "variables", "sphere", "winds", "units", "grid"}
 PARTS = GROUND | {"tiling", "store", "data", "verify", "models", "diffusion"}
 ROOMS = {
     "errors": set(),
     "variables": set(),
     "sphere": set(),
+    "units": {"errors", "variables"},
+    "grid": {"errors", "sphere", "units"},
     "winds": {"errors"},
     "tiling": {"errors"},
     "store": GROUND,

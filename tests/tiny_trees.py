@@ -49,8 +49,8 @@ def channels(names, *, seed=0, times=TIMES):
         "channel": list(names),
         "y": ("y", np.arange(NY) * 2.0),
         "x": ("x", np.arange(NX) * 3.0 - 5),
-        "lat": (("y", "x"), 20 + np.zeros((NY, NX), "f4") + np.arange(NY, dtype="f4")[:, None]),
-        "lon": (("y", "x"), 120 + np.zeros((NY, NX), "f4") + np.arange(NX, dtype="f4")),
+        "lat": (("y", "x"), 20 + np.zeros((NY, NX), "f4") + np.arange(NY, dtype="f4")[:, None] * 2 / 111.2),
+        "lon": (("y", "x"), 120 + np.zeros((NY, NX), "f4") + np.arange(NX, dtype="f4") * 3 / 104.5),
     }
     return xr.DataArray(fields(times, len(names), seed=seed), coords, ("time", "channel", "y", "x"))
 

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from labkit.data.grids import axes_km, covering_cells, latitude_longitude, with_our_dims
+from labkit.data.grids import covering_cells
 from labkit.data.pairs import Pairs
 from labkit.data.reading import choose, open_lazily, stack
 from labkit.errors import DataError
+from labkit.grid import coordinates, oriented, projection, spacing_known, with_our_dims
 
 
 def open_files(
@@ -24,6 +25,7 @@ def open_files(
     invariant_channels: Sequence[str] | None = None,
     dims: Mapping[str, str] | None = None,
     spacing_km: float | None = None,
+    units: Mapping[str, str] | None = None,
     missing: str = "refuse",
     chunk: int = 8,
 ) -> Pairs:
@@ -34,25 +36,26 @@ def open_files(
     registry's names. Times are matched by value, and only those of both files are kept. Rows are turned from south
     to north. A coarse grid that reaches beyond the fine one is cropped to it, and centres of cells must fit where
     both files have positions. `dims` maps dimension names {theirs: "time" | "y" | "x"} where they are not common
-    ones; `spacing_km` is that of the target where its file has no positions. NaN in the target is refused when it
-    is read, or with `missing="mask"` becomes the mask. The unit of each channel is the coordinate `units`.
+    ones; `spacing_km` is that of the target where its file has no positions. Values become those of the registry's
+    units, `units` {name: unit} says what a file does not (see `labkit.units`). NaN in the target is refused when it is
+    read, or with `missing="mask"` becomes the mask. The unit of each channel is the coordinate `units`.
     """
     if missing not in ("refuse", "mask"):
         raise DataError("missing", found=missing, expected='"refuse" or "mask"', todo="choose one of the two")
     coarse, fine = (_opened(path, what, dims, chunk) for path, what in ((input, "input"), (target, "target")))
     coarse, fine = _shared_times(coarse, fine)
     coarse = covering_cells(coarse, fine)
-    y, x = axes_km(fine, spacing_km, "target")
-    coordinates = {"y": y, "x": x, **_degrees(fine)}
+    place = _coordinates(fine, spacing_km)
+    y, x = (np.asarray(place[axis].values) for axis in ("y", "x"))
     times = {"time": fine["time"].values}
-    inputs = _channels(coarse, "input", input_channels, ("time", "channel", "y", "x"))
-    targets = _channels(fine, "target", target_channels, ("time", "channel", "y", "x"))
-    targets = targets.assign_coords(times | coordinates)
-    statics = _invariants(invariant, invariant_channels, dims, fine)
+    inputs = _channels(coarse, "input", input_channels, ("time", "channel", "y", "x"), units)
+    targets = _channels(fine, "target", target_channels, ("time", "channel", "y", "x"), units)
+    targets = targets.assign_coords(times | place)
+    statics = _invariants(invariant, invariant_channels, dims, fine, units)
     return Pairs(
         input=inputs.rename(y="y_in", x="x_in").assign_coords(times | _coarse_axes(y, x, inputs)).rename("input"),
         target=targets.rename("target"),
-        invariant=statics.assign_coords(coordinates).rename("invariant"),
+        invariant=statics.assign_coords(place).rename("invariant"),
         mask=targets.notnull().all("channel").rename("mask") if missing == "mask" else None,
         attrs={"source": f"{Path(input).name} and {Path(target).name}", **_projection(fine)},
     )
@@ -61,7 +64,7 @@ def open_files(
 def _opened(path: str | Path, what: str, dims: Mapping[str, str] | None, chunk: int) -> xr.Dataset:
     dataset = open_lazily(path)
     relevant = {theirs: ours for theirs, ours in (dims or {}).items() if theirs in dataset.dims}
-    dataset = _timed(with_our_dims(dataset, what, relevant), what)
+    dataset = _timed(oriented(with_our_dims(dataset, what, relevant), what), what)
     return dataset.chunk({"time": chunk})
 
 
@@ -103,7 +106,9 @@ def _shared_times(coarse: xr.Dataset, fine: xr.Dataset) -> tuple[xr.Dataset, xr.
     return coarse.sel(time=shared), fine.sel(time=shared)
 
 
-def _channels(dataset: xr.Dataset, what: str, names: Sequence[str] | None, dims: tuple[str, ...]) -> xr.DataArray:
+def _channels(
+    dataset: xr.Dataset, what: str, names: Sequence[str] | None, dims: tuple[str, ...], units: Mapping[str, str] | None
+) -> xr.DataArray:
     maps = _maps(dataset, set(dims) - {"channel"})
     chosen = choose(what, maps, names)
     if not chosen:
@@ -114,7 +119,7 @@ def _channels(dataset: xr.Dataset, what: str, names: Sequence[str] | None, dims:
             todo="check the file, or rename its dimensions with dims={'theirs': 'ours'}",
         )
     order = [dim for dim in dims if dim != "channel"]
-    return stack([variable.transpose(*order) for variable in chosen], dims)
+    return stack([variable.transpose(*order) for variable in chosen], dims, what, units=units)
 
 
 def _maps(dataset: xr.Dataset, dims: set[str]) -> dict[str, xr.DataArray]:
@@ -145,16 +150,17 @@ def _labels(name: str, variable: xr.DataArray, dim: str) -> list[str]:
     return [f"{name}{label:g}" for label in labels]
 
 
-def _invariants(path, names: Sequence[str] | None, dims: Mapping[str, str] | None, fine: xr.Dataset) -> xr.DataArray:
+def _invariants(path, names: Sequence[str] | None, dims, fine: xr.Dataset, units) -> xr.DataArray:
     if path is None:
         empty = np.empty((0, fine.sizes["y"], fine.sizes["x"]), np.float32)
         return xr.DataArray(empty, dims=("channel", "y", "x"), coords={"channel": np.array([], "U1")})
     dataset = open_lazily(path)
     relevant = {theirs: ours for theirs, ours in (dims or {}).items() if theirs in dataset.dims}
-    dataset = covering_cells(with_our_dims(dataset, "invariants", relevant), fine, "invariants")
+    dataset = oriented(with_our_dims(dataset, "invariants", relevant), "invariants")
+    dataset = covering_cells(dataset, fine, "invariants")
     if dataset.sizes.get("time") == 1:
         dataset = dataset.isel(time=0)
-    return _channels(dataset, "invariant", names, ("channel", "y", "x"))
+    return _channels(dataset, "invariant", names, ("channel", "y", "x"), units)
 
 
 def _coarse_axes(y: np.ndarray, x: np.ndarray, inputs: xr.DataArray) -> dict[str, np.ndarray]:
@@ -166,13 +172,19 @@ def _coarse_axes(y: np.ndarray, x: np.ndarray, inputs: xr.DataArray) -> dict[str
     }
 
 
-def _degrees(fine: xr.Dataset) -> dict:
-    degrees = latitude_longitude(fine)
-    lat, lon = degrees or (np.full((fine.sizes["y"], fine.sizes["x"]), np.nan, np.float32),) * 2
-    return {"lat": (("y", "x"), lat), "lon": (("y", "x"), lon)}
+def _coordinates(fine: xr.Dataset, spacing_km: float | None) -> dict[str, xr.Variable]:
+    place = coordinates(fine, "target", spacing_km=spacing_km)
+    if not spacing_known(xr.Dataset(coords=place)):
+        raise DataError(
+            "grid of the target",
+            found="neither x and y with a unit of length nor latitude and longitude",
+            expected="one of them",
+            todo="add coordinates to the file, or give spacing_km",
+        )
+    return place
 
 
 def _projection(dataset: xr.Dataset) -> dict[str, str]:
-    """The map's WKT where a grid-mapping variable holds it."""
-    found = [v.attrs["crs_wkt"] for v in dataset.variables.values() if "crs_wkt" in v.attrs]
-    return {"crs_wkt": str(found[0])} if found else {}
+    """The map's WKT where a grid-mapping variable tells it."""
+    crs = projection(dataset)
+    return {} if crs is None else {"crs_wkt": crs.to_wkt()}

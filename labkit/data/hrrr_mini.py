@@ -65,7 +65,7 @@ def _fields(path: str | Path, group: str, names: Sequence[str] | None, dims: tup
             f"{group} variables of shapes " + str(sorted({variable.shape for variable in chosen})),
             "one shape (sample, y, x) for all",
         )
-    return stack(chosen, dims)
+    return stack(chosen, dims, f"{group} of {Path(path).name}")
 
 
 def _places(root: xr.Dataset, path: str | Path) -> np.ndarray:
@@ -121,7 +121,7 @@ def _crops(path, static: xr.Dataset, corners: np.ndarray, names: tuple[str, ...]
         chunks=(places.chunks[0], (len(names),), *((n,) for n in shape)),
         meta=np.empty((0, 0, 0, 0), np.float32),
     )
-    like = stack(chosen, ("channel", "y", "x"))
+    like = stack(chosen, ("channel", "y", "x"), f"invariant of {Path(path).name}")
     kept = {name: like.coords[name] for name in ("channel", "native", "units")}
     return xr.DataArray(data, dims=("time", "channel", "y", "x"), coords=kept)
 
@@ -131,7 +131,7 @@ def _whole(path: str, version: int, names: tuple[str, ...]) -> np.ndarray:
     """Invariants (channel, y, x) of the whole grid; `version` changes where the file was written anew."""
     static = open_lazily(path, group="invariant")
     maps = {str(name): variable for name, variable in static.data_vars.items()}
-    return np.stack([variable.values.astype(np.float32) for variable in choose("invariant", maps, names)])
+    return stack(choose("invariant", maps, names), ("channel", "y", "x"), f"invariant of {Path(path).name}").values
 
 
 def _cut(whole: np.ndarray, corners: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

@@ -7,15 +7,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import xarray as xr
 
-from labkit.data.grids import axes_km, latitude_longitude, with_our_dims
 from labkit.errors import DataError
+from labkit.grid import coordinates, latitude_longitude, oriented, with_our_dims
 from labkit.sphere import wrapped
+from labkit.units import in_our_units
 from labkit.variables import canonical, lookup
 
 Box = tuple[float, float, float, float]
 PRESSURE_LEVELS = ("pressure_level", "isobaricInhPa", "level", "plev")
-_FACTORS = {("hPa", "Pa"): 100.0, ("kg m-2 s-1", "mm h-1"): 3600.0, ("%", "1"): 0.01}
-_ONE = ("", "(0 - 1)", "dimensionless", "Proportion", "proportion")
 
 
 def laid_out(fields: Mapping[str, xr.DataArray], what: str, *, box: Box | None = None) -> xr.Dataset:
@@ -27,14 +26,10 @@ def laid_out(fields: Mapping[str, xr.DataArray], what: str, *, box: Box | None =
     for units that are not those of the registry.
     """
     raw = xr.Dataset(dict(_named(fields)))
-    whole = _within(_eastwards(with_our_dims(raw, what)), box, what)
-    lat, lon = latitude_longitude(whole)
-    y, x = axes_km(whole, None, what)
-    kept = {name: _in_our_units(name, field, what) for name, field in whole.data_vars.items()}
-    found = xr.Dataset(kept, {"y": ("y", y, {"units": "km"}), "x": ("x", x, {"units": "km"})})
-    found["lat"] = ("y", "x"), lat.astype(np.float64), {"units": "degrees_north"}
-    found["lon"] = ("y", "x"), wrapped(lon), {"units": "degrees_east"}
-    return found.set_coords(["lat", "lon"])
+    whole = _within(_eastwards(oriented(with_our_dims(raw, what), what)), box, what)
+    place = coordinates(whole, what)
+    kept = {name: _plain(name, field) for name, field in in_our_units(whole.data_vars, what).items()}
+    return xr.Dataset(kept, place)
 
 
 def by_pressure(name: str, field: xr.DataArray) -> dict[str, xr.DataArray]:
@@ -81,7 +76,7 @@ def _within(whole: xr.Dataset, box: Box | None, what: str) -> xr.Dataset:
     if box is None:
         return whole
     west, south, east, north = box
-    lon, found = _row_of_longitudes(whole), latitude_longitude(whole)
+    lon, found = _row_of_longitudes(whole), latitude_longitude(whole, what)
     if lon is None:
         raise DataError(what, found="a grid that is not along latitudes", expected="one that is", todo="give no box")
     lat = found[0][:, 0]
@@ -105,16 +100,9 @@ def _row_of_longitudes(whole: xr.Dataset) -> np.ndarray | None:
     return whole[name].values.astype(np.float64) if name and whole[name].dims == ("x",) else None
 
 
-def _in_our_units(name: str, field: xr.DataArray, what: str) -> xr.DataArray:
-    known = lookup(name)
-    theirs = str(field.attrs.get("units", "")).replace("**", "")
-    ours = known.units or theirs
-    theirs = "1" if ours == "1" and theirs in _ONE else theirs
-    if theirs != ours and (theirs, ours) not in _FACTORS:
-        expected = f"{ours} or what {name} can be made of"
-        raise DataError(f"{name} of the {what}", found=theirs or "no units", expected=expected, todo="leave it out")
+def _plain(name: str, field: xr.DataArray) -> xr.DataArray:
     placed = [coordinate for coordinate, array in field.coords.items() if {"y", "x"} & set(array.dims)]
-    plain = field.drop_vars(placed).astype(np.float32) * np.float32(_FACTORS.get((theirs, ours), 1))
-    said = field.attrs.get("long_name", "")
-    plain.attrs = {"units": ours, "long_name": known.long_name} | ({"comment": str(said)} if said else {})
+    plain, said = field.drop_vars(placed).astype(np.float32), field.attrs.get("long_name", "")
+    plain.attrs = {"units": field.attrs.get("units", ""), "long_name": lookup(name).long_name}
+    plain.attrs |= {"comment": str(said)} if said else {}
     return plain

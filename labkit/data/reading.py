@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import dask.array as da
@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from labkit.errors import DataError
+from labkit.units import in_our_units
 from labkit.variables import canonical
 
 
@@ -37,15 +38,19 @@ def _engine(path: str | Path) -> dict:
     return {"engine": "zarr", "consolidated": False} if Path(path).is_dir() else {"engine": "netcdf4"}
 
 
-def stack(variables: Sequence[xr.DataArray], dims: tuple[str, ...]) -> xr.DataArray:
+def stack(
+    variables: Sequence[xr.DataArray], dims: tuple[str, ...], what: str, *, units: Mapping[str, str] | None = None
+) -> xr.DataArray:
     """Variables of the same dimensions as one float32 array with `channel` second to the time, or first without it.
 
-    `dims` are those of the result. `channel` holds the registry's names; `native` and `units`, along it, what the
-    file says.
+    `dims` are those of the result. `channel` holds the registry's names, `native` along it those of the file; values
+    are in `units`, the registry's where it knows the variable (see `labkit.units`, also for the argument `units`).
     """
     axis = dims.index("channel")
+    named = {str(variable.name): variable for variable in variables}
+    variables = list(in_our_units(named, what, units=units).values())
     data = da.stack([da.asarray(variable.data) for variable in variables], axis=axis).astype(np.float32)
-    native = [str(variable.name) for variable in variables]
+    native = list(named)
     coordinates = {
         "channel": [canonical(name) for name in native],
         "native": ("channel", native),

@@ -10,17 +10,21 @@ import dask.array as da
 import numpy as np
 import xarray as xr
 
+from labkit import grid
 from labkit.errors import DataError
-from labkit.variables import lookup
+from labkit.grid import SPACE, backward, coordinates, spacing_known, with_our_dims
+from labkit.units import check_told, in_our_units
+from labkit.variables import canonical, lookup
+
+__all__ = ["GROUPS", "MEMBER_GROUPS", "group_dims", "open_tree", "spacing_known"]
 
 FIELD_DIMS = ("time", "y", "x")
 MEMBER_DIMS = ("ensemble", "time", "y", "x")
 GROUPS = ("input", "interpolation", "truth", "prediction", "regression", "oracle")
 MEMBER_GROUPS = ("prediction", "oracle")
 
-EARTH_RADIUS_KM = 6371.229
+_ASSUMED = "units_not_in_file"
 _CHUNK_BYTES = 8 * 2**20
-_CELLS = "cell number; the true spacing is not in the file"
 _UNREADABLE = (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError)
 
 
@@ -29,14 +33,22 @@ def group_dims(group: str) -> tuple[str, ...]:
     return MEMBER_DIMS if group in MEMBER_GROUPS else FIELD_DIMS
 
 
-def open_tree(path: str | Path) -> xr.DataTree:
-    """Open the output of a generative model, checked and lazy (dask-backed; only metadata are read).
+def open_tree(
+    path: str | Path,
+    *,
+    units: Mapping[str, str] | None = None,
+    spacing_km: float | tuple[float, float] | None = None,
+) -> xr.DataTree:
+    """Open the output of a generative model, checked and lazy (dask-backed).
 
     Reads CorrDiff's NetCDF (groups `input`, `truth`, `prediction`; no units) and our NetCDF or Zarr trees (also
     `interpolation`, `regression`, `oracle`). Whatever the file, the tree has root coordinates `time`, `ensemble`, `x`,
-    `y` (km) and 2-D `lat`, `lon` (NaN where unknown); variables (ensemble, time, y, x) in `prediction` and `oracle`,
-    (time, y, x) elsewhere, with units and long names where the registry knows them. Truth may be NaN where nothing
-    was observed, and is NaN throughout where the file has none, as a forecast's. Raises DataError for anything that
+    `y` (km; see `labkit.grid`) and 2-D `lat`, `lon` (NaN where unknown), rows from south to north and columns from west
+    to east; variables (ensemble, time, y, x) in `prediction` and `oracle`, (time, y, x) elsewhere, in the registry's
+    units, of unknown variables in the truth's. Only metadata are read, and one field of a variable without units, to
+    see whether it can be in the registry's (`labkit.units`). Truth may be NaN where nothing was observed, and is NaN
+    throughout where the file has none, as a forecast's.
+    units, spacing_km: what the file does not say: {name: unit}, one or (dy, dx). Raises DataError for anything that
     does not fit.
     """
     path = Path(path)
@@ -44,6 +56,7 @@ def open_tree(path: str | Path) -> xr.DataTree:
     if "prediction" not in groups:
         have = ", ".join(sorted(name for name in groups if name)) or "none"
         raise _error(path, f"groups: {have}", "a group 'prediction'", "open the output of a CorrDiff or labkit run")
+    groups |= {name: _with_grid_dims(path, groups[name]) for name in GROUPS if name in groups}
     fields = {name: _fields(path, name, groups[name]) for name in GROUPS if name in groups}
     fields.setdefault("truth", {name: _unknown(field) for name, field in fields["prediction"].items()})
     sizes = _common_sizes(path, fields)
@@ -54,12 +67,55 @@ def open_tree(path: str | Path) -> xr.DataTree:
             "at least one variable in both",
             "give the same quantity the same name in both groups",
         )
-    root = _root(path, groups, sizes)
+    place = _place(path, groups, sizes)
+    turned = {axis: slice(None, None, -1) for axis in backward(place, path.name)}
+    root = _root(path, groups, sizes, coordinates(place.isel(turned), path.name, spacing_km=spacing_km))
     token = f"{path.resolve()}-{path.stat().st_mtime_ns}"
-    nodes = {name: _chunked(xr.Dataset(variables), f"{token}-{name}") for name, variables in fields.items()}
-    tree = xr.DataTree.from_dict({"/": root, **nodes}, name=path.stem)
+    nodes = {name: _chunked(xr.Dataset(found), f"{token}-{name}").isel(turned) for name, found in fields.items()}
+    check_told(told := dict(units or {}), sorted({str(name) for node in nodes.values() for name in node}), path.name)
+    if silent := _without_units(nodes, told):
+        root.attrs |= {_ASSUMED: ", ".join(silent)}
+    tree = xr.DataTree.from_dict({"/": root, **_in_our_units(path, nodes, told)}, name=path.stem)
     tree.set_close(lambda: [dataset.close() for dataset in groups.values()])
     return tree
+
+
+def _with_grid_dims(path: Path, dataset: xr.Dataset) -> xr.Dataset:
+    """The group over `y` and `x`, where its grid has other common names."""
+    return dataset if set(SPACE) <= set(dataset.dims) or not dataset.data_vars else with_our_dims(dataset, path.name)
+
+
+def cautions(tree: xr.DataTree) -> list[str]:
+    """What this file does not say and is taken for granted, a sentence each: before any number is read off it."""
+    names = str(tree.attrs.get(_ASSUMED, ""))
+    units = dict.fromkeys(f"{name} {lookup(name).units}" for name in names.split(", ") if name)
+    return grid.cautions(tree) + (
+        [f"The file has no units: taken for {', '.join(units)}; say others (--units NAME=UNIT)."] if units else []
+    )
+
+
+def _in_our_units(path: Path, nodes: Mapping[str, xr.Dataset], told: Mapping[str, str]) -> dict[str, xr.Dataset]:
+    """Every group in the registry's units; what the registry does not know in those of the truth, or whoever says."""
+    others: dict[str, str] = {}
+    for group in ("truth", "prediction", *GROUPS):
+        for name, field in nodes[group].data_vars.items() if group in nodes else ():
+            if field.attrs.get("units"):
+                others.setdefault(str(name), told.get(str(name), str(field.attrs["units"])))
+    return {
+        group: node.assign(in_our_units(node.data_vars, f"{group} of {path.name}", units=told, otherwise=others))
+        for group, node in nodes.items()
+    }
+
+
+def _without_units(nodes: Mapping[str, xr.Dataset], told: Mapping[str, str]) -> list[str]:
+    """Variables of which the registry's unit is taken because neither the file nor the user names one."""
+    said = {canonical(name) for name in told}
+    fields = {str(name): field for node in nodes.values() for name, field in node.data_vars.items()}
+    return [
+        name
+        for name, field in fields.items()
+        if lookup(name).units not in ("", "1") and not field.attrs.get("units") and canonical(name) not in said
+    ]
 
 
 def _unknown(members: xr.DataArray) -> xr.DataArray:
@@ -118,12 +174,10 @@ def _ordered(path: Path, group: str, name: str, variable: xr.DataArray) -> xr.Da
             f"dimensions {dims}",
             "transform the file so that each variable has exactly these dimensions, in any order",
         )
-    known = lookup(name)
     variable = variable.reset_coords(drop=True).drop_vars(variable.coords)
-    variable.attrs = {k: v for k, v in variable.attrs.items() if k != "coordinates"}
-    for attribute, value in (("units", known.units), ("long_name", known.long_name)):
-        if value and not variable.attrs.get(attribute):
-            variable.attrs[attribute] = value
+    variable.attrs = {"long_name": lookup(name).long_name} | {
+        k: v for k, v in variable.attrs.items() if v and k != "coordinates"
+    }
     return variable
 
 
@@ -160,18 +214,27 @@ def _chunked(dataset: xr.Dataset, token: str) -> xr.Dataset:
     return xr.Dataset(fixed).transpose(*order)
 
 
-def _root(path: Path, groups: Mapping[str, xr.Dataset], sizes: Mapping[str, int]) -> xr.Dataset:
-    found = {dim: _coordinate(path, groups, dim, size) for dim, size in sizes.items()}
-    lat, lon = (_two_dimensional(groups, name, sizes) for name in ("lat", "lon"))
-    coords = {
-        "time": found["time"] if found["time"] is not None else np.arange(sizes["time"]),
-        "ensemble": found["ensemble"] if found["ensemble"] is not None else np.arange(sizes["ensemble"]),
-        "y": _axis_km(found["y"], "y", lat, lon),
-        "x": _axis_km(found["x"], "x", lat, lon),
-        "lat": (("y", "x"), lat, {"units": "degrees_north", "standard_name": "latitude"}),
-        "lon": (("y", "x"), lon, {"units": "degrees_east", "standard_name": "longitude"}),
-    }
-    root = xr.Dataset(coords=coords, attrs=groups[""].attrs)
+def _place(path: Path, groups: Mapping[str, xr.Dataset], sizes: Mapping[str, int]) -> xr.Dataset:
+    """What the file says of its grid, in the order of the file: the root's coordinates, else a group's."""
+    found: dict[str, xr.Variable] = {}
+    for axis in SPACE:
+        if (axis_values := _coordinate(path, groups, axis, sizes[axis])) is not None:
+            found[axis] = axis_values
+    for name in ("", *GROUPS):
+        for theirs, variable in groups[name].variables.items() if name in groups else ():
+            flat = 0 < variable.ndim <= 2 and set(variable.dims) <= set(SPACE)
+            if (
+                flat and all(variable.sizes[d] == sizes[d] for d in variable.dims)
+            ) or "grid_mapping_name" in variable.attrs:
+                found.setdefault(str(theirs), variable.to_base_variable())
+    shape = xr.DataArray(np.empty([sizes[axis] for axis in SPACE], bool), dims=SPACE)
+    return xr.Dataset({"shape": shape}).assign(found)
+
+
+def _root(path: Path, groups: Mapping[str, xr.Dataset], sizes: Mapping[str, int], place: Mapping) -> xr.Dataset:
+    found = {dim: _coordinate(path, groups, dim, sizes[dim]) for dim in ("time", "ensemble")}
+    coords = {dim: np.arange(sizes[dim]) if values is None else values for dim, values in found.items()}
+    root = xr.Dataset(coords=coords | dict(place), attrs=groups[""].attrs)
     return root.assign(crs=groups[""]["crs"].reset_coords(drop=True)) if "crs" in groups[""] else root
 
 
@@ -193,54 +256,3 @@ def _coordinate(path: Path, groups: Mapping[str, xr.Dataset], dim: str, size: in
             )
         first = here if first is None else first
     return first
-
-
-def _two_dimensional(groups: Mapping[str, xr.Dataset], name: str, sizes: Mapping[str, int]) -> np.ndarray:
-    """Latitude or longitude (y, x) in degrees, float32; NaN where the file has none."""
-    shape = (sizes["y"], sizes["x"])
-    for group in ("", *GROUPS):
-        if group in groups and name in groups[group].variables:
-            variable = groups[group].variables[name]
-            if set(variable.dims) <= {"y", "x"} and all(variable.sizes[d] == sizes[d] for d in variable.dims):
-                return np.array(variable.set_dims(dict(zip("yx", shape, strict=True))).transpose("y", "x"), np.float32)
-    return np.full(shape, np.nan, np.float32)
-
-
-def _axis_km(found: xr.Variable | None, axis: str, lat: np.ndarray, lon: np.ndarray) -> xr.Variable:
-    """Distance along an axis in km: the file's, else from latitude and longitude, else the number of the cell."""
-    attrs = {"units": "km", "long_name": f"{axis} on the model grid", "axis": axis.upper()}
-    units = "" if found is None else str(found.attrs.get("units", "km"))
-    if units in ("km", "kilometer", "kilometre", "kilometers", "kilometres"):
-        return xr.Variable(axis, found.values.astype(float), attrs | {"source": "file"})
-    if units in ("m", "meter", "metre", "meters", "metres"):
-        return xr.Variable(axis, found.values / 1000.0, attrs | {"source": "file, converted from metres"})
-    number = np.arange(lat.shape["yx".index(axis)], dtype=float)
-    step = signed_spacing_km(lat, lon, axis)
-    if np.isfinite(step):
-        return xr.Variable(axis, number * step, attrs | {"source": "mean great-circle spacing of lat and lon"})
-    return xr.Variable(axis, number, attrs | {"source": _CELLS})
-
-
-def spacing_known(tree: xr.DataTree) -> bool:
-    """Whether the file of a tree said how far apart its cells are; else `x` and `y` count them as if they were 1 km."""
-    return not any(tree[axis].attrs.get("source") == _CELLS for axis in ("x", "y"))
-
-
-def signed_spacing_km(lat: np.ndarray, lon: np.ndarray, axis: str) -> float:
-    """Mean great-circle distance between neighbours along "y" or "x", negative where the axis runs south or west.
-
-    lat, lon: (y, x) in degrees. NaN where they are unknown or the axis has a single cell.
-    """
-    index = "yx".index(axis)
-    if lat.shape[index] < 2 or not (np.isfinite(lat).all() and np.isfinite(lon).all()):
-        return float("nan")
-    lat, lon = np.deg2rad(lat.astype(float)), np.deg2rad(lon.astype(float))
-    near, far = (slice(None, -1), slice(1, None))
-    if index == 1:
-        near, far = (slice(None), near), (slice(None), far)
-    dlat = lat[far] - lat[near]
-    dlon = (lon[far] - lon[near] + np.pi) % (2 * np.pi) - np.pi
-    haversine = np.sin(dlat / 2) ** 2 + np.cos(lat[near]) * np.cos(lat[far]) * np.sin(dlon / 2) ** 2
-    distance = 2 * EARTH_RADIUS_KM * np.arcsin(np.sqrt(haversine))
-    forward = dlat if axis == "y" else dlon
-    return float(distance.mean() * (1 if forward.mean() >= 0 else -1))

@@ -1,0 +1,309 @@
+"""Where the cells of a file lie: its axes, which way they run, how far apart cells are, their latitudes and longitudes.
+
+The one place that reads a file's grid. Latitudes and longitudes decide where they are known; else axes with a unit of
+length; else the user, by `spacing_km`. What is read here runs from south to north and from west to east.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pyproj
+import xarray as xr
+
+from labkit.errors import DataError
+from labkit.sphere import EARTH_RADIUS_KM, distance_km, wrapped
+from labkit.units import is_degrees, kilometres
+
+SPACE = ("y", "x")
+CELLS = "cell number; the true spacing is not in the file"
+_DIMENSIONS = {
+    "time": ("time", "valid_time", "Time", "sample", "t"),
+    "y": (
+        "y",
+        "south_north",
+        "latitude",
+        "lat",
+        "rlat",
+        "grid_latitude",
+        "northing",
+        "projection_y_coordinate",
+        "y_in",
+    ),
+    "x": ("x", "west_east", "longitude", "lon", "rlon", "grid_longitude", "easting", "projection_x_coordinate", "x_in"),
+}
+_LATITUDES = ("lat", "latitude", "XLAT", "nav_lat", "gridlat_0")
+_LONGITUDES = ("lon", "longitude", "XLONG", "nav_lon", "gridlon_0")
+_AXES = {axis: names for axis, names in _DIMENSIONS.items() if axis != "time"}
+_AGREE = 0.05  # axes and positions that differ by less say the same
+_MAP_SCALE = (0.4, 2.5)  # what a map's scale may be; a distance off by more is in another unit
+_VARIES = 0.1
+
+
+def with_our_dims(dataset: xr.Dataset, what: str, renames: Mapping[str, str] | None = None) -> xr.Dataset:
+    """The data set with dimensions `time` (where it has one), `y` and `x`, in the order of the file.
+
+    Dimensions are known by common names, or `renames` {theirs: ours} says. Coordinates of a renamed dimension go
+    along. Raises DataError where there is no horizontal dimension to be found.
+    """
+    chosen = dict(renames or {})
+    unknown = [name for name in chosen if name not in dataset.dims]
+    if unknown:
+        raise _no_dimension(what, dataset, unknown)
+    for ours, candidates in _DIMENSIONS.items():
+        found = [name for name in candidates if name in dataset.dims and name not in chosen]
+        if ours not in chosen.values() and found:
+            chosen[found[0]] = ours
+    lacking = [ours for ours in SPACE if ours not in chosen.values()]
+    if lacking:
+        raise _no_dimension(what, dataset, lacking)
+    return dataset.rename_dims({theirs: ours for theirs, ours in chosen.items() if theirs != ours})
+
+
+def oriented(dataset: xr.Dataset, what: str) -> xr.Dataset:
+    """The data set (y, x) with rows from south to north and columns from west to east."""
+    return dataset.isel({axis: slice(None, None, -1) for axis in backward(dataset, what)})
+
+
+def backward(dataset: xr.Dataset, what: str) -> list[str]:
+    """The axes, of y and x, that run from north to south or from east to west."""
+    position = latitude_longitude(dataset, what)
+    signs = {}
+    for axis in SPACE:
+        if position is not None and np.isfinite(step := _step_km(*position, axis)) and step:
+            signs[axis] = step
+        elif (length := _axis(dataset, axis)) is not None and length.size > 1:
+            signs[axis] = length[-1] - length[0]
+    return [axis for axis, sign in signs.items() if sign < 0]
+
+
+def latitude_longitude(dataset: xr.Dataset, what: str) -> tuple[np.ndarray, np.ndarray] | None:
+    """Latitude and longitude (y, x) in degrees, NaN where a place has none, or None where the data set tells neither.
+
+    From the variables of these names, from axes in degrees, or from axes on the map that a CF grid mapping names.
+    Raises DataError for degrees out of range and for positions that change with time.
+    """
+    lat, lon = _first(dataset, _LATITUDES), _first(dataset, _LONGITUDES)
+    if lat is None or lon is None or not set(SPACE) >= {*lat.dims, *lon.dims} - {"time"}:
+        return _projected(dataset)
+    lat, lon = xr.broadcast(_still(lat), _still(lon))
+    if set(lat.dims) != set(SPACE):
+        return _projected(dataset)
+    lat, lon = (np.asarray(part.transpose(*SPACE).values, np.float64) for part in (lat, lon))
+    for name, values, most in (("latitudes", lat, 90.01), ("longitudes", lon, 360.5)):
+        if np.nanmax(np.abs(values), initial=0) > most:
+            raise DataError(
+                f"{name} of the {what}",
+                found=f"{np.nanmin(values):g} to {np.nanmax(values):g}",
+                expected=f"degrees within {-most:.0f} to {most:.0f}",
+                todo="mark places without one as missing (NaN), or leave the coordinate out",
+            )
+    return _projected(dataset) if np.isnan(lat).all() or np.isnan(lon).all() else (lat, lon)
+
+
+def coordinates(
+    dataset: xr.Dataset, what: str, *, spacing_km: float | tuple[float, float] | None = None
+) -> dict[str, xr.Variable]:
+    """`y`, `x` in km and `lat`, `lon` (y, x) in degrees of a data set that `oriented` has turned.
+
+    Axes with a unit of length stay as they are, in km, where they agree with latitudes and longitudes; where a map's
+    scale sets them apart, and where axes have no unit, the mean great-circle distance of neighbours decides.
+    `spacing_km`, one or (dy, dx), says what the file does not. Where nobody does, cells are counted: see
+    `spacing_known`. `lat`, `lon` are NaN where unknown. Raises DataError where two of these contradict each other.
+    """
+    position, shape = latitude_longitude(dataset, what), tuple(dataset.sizes[axis] for axis in SPACE)
+    lat, lon = position if position is not None else (np.full(shape, np.nan),) * 2
+    told = (spacing_km,) * 2 if spacing_km is None or np.ndim(spacing_km) == 0 else tuple(spacing_km)
+    steps = {axis: abs(_step_km(lat, lon, axis)) or np.nan for axis in SPACE}
+    lengths = {axis: _length_km(dataset, axis, what) for axis in SPACE}
+    found = {axis: _axis_km(axis, dataset.sizes[axis], steps[axis], lengths[axis], what) for axis in SPACE}
+    for axis, said in zip(SPACE, told, strict=True):
+        found[axis] = _as_told(found[axis], axis, said, what)
+    found |= {
+        "lat": xr.Variable(SPACE, lat.astype(np.float32), {"units": "degrees_north", "standard_name": "latitude"}),
+        "lon": xr.Variable(
+            SPACE, wrapped(lon).astype(np.float32), {"units": "degrees_east", "standard_name": "longitude"}
+        ),
+    }
+    return found
+
+
+def positions_km(dataset: xr.Dataset, what: str) -> tuple[str, np.ndarray] | None:
+    """Cell centres (y, x, 3) in km, as points of the "sphere" or the "plane" of `x` and `y`; None where neither is."""
+    degrees = latitude_longitude(dataset, what)
+    if degrees is not None:
+        phi, lam = np.radians(degrees[0]), np.radians(degrees[1])
+        unit = np.stack([np.cos(phi) * np.cos(lam), np.cos(phi) * np.sin(lam), np.sin(phi)], axis=-1)
+        return "sphere", EARTH_RADIUS_KM * unit
+    y, x = (_length_km(dataset, axis, what) for axis in SPACE)
+    if y is None or x is None:
+        return None
+    return "plane", np.stack([*np.meshgrid(y, x, indexing="ij"), np.zeros((len(y), len(x)))], axis=-1)
+
+
+def spacing_km(fields: xr.Dataset | xr.DataArray | xr.DataTree) -> tuple[float, float]:
+    """Grid spacing (dy, dx) in km of fields with the axes that `coordinates` makes; an axis of one cell has that of the
+    other."""
+    steps = [
+        float(np.abs(np.diff(np.asarray(fields[axis].values, float))).mean()) if fields[axis].size > 1 else np.nan
+        for axis in SPACE
+    ]
+    return tuple(step if np.isfinite(step) else float(np.nanmax([*steps, 0.0]) or 1.0) for step in steps)
+
+
+def spacing_known(fields: xr.Dataset | xr.DataTree) -> bool:
+    """Whether the file said how far apart its cells are, or the user; else `x` and `y` count them as if of 1 km."""
+    return not any(str(fields[axis].attrs.get("source", "")) == CELLS for axis in SPACE)
+
+
+def cautions(fields: xr.Dataset | xr.DataTree) -> list[str]:
+    """What has to be known before distances are read off a grid, a sentence each."""
+    if not spacing_known(fields):
+        return [
+            "The file tells neither x and y nor lat and lon: a cell is taken for 1 km. Distances count cells, and what "
+            "is worked out from them (spectra, storms, fronts, neighbourhoods) may be wrong; say the spacing "
+            "(--spacing-km)."
+        ]
+    lat, lon = (np.asarray(fields[name].values, float) for name in ("lat", "lon"))
+    if min(lat.shape) < 2 or not (np.isfinite(lat).all() and np.isfinite(lon).all()):
+        return []
+    widths = distance_km(lat[:, :-1], lon[:, :-1], lat[:, 1:], lon[:, 1:]).mean(axis=1)
+    low, high, mean = widths.min(), widths.max(), widths.mean()
+    if high - low > 2 * _VARIES * mean:
+        return [f"Cells are {low:.3g} to {high:.3g} km wide, from row to row; distances take them for {mean:.3g} km."]
+    return []
+
+
+def projection(dataset: xr.Dataset) -> pyproj.CRS | None:
+    """The map of a data set's axes, from the CF grid mapping that it has; None where none is told or understood."""
+    for variable in dataset.variables.values():
+        if {"crs_wkt", "grid_mapping_name", "spatial_ref"} & set(variable.attrs):
+            try:
+                return pyproj.CRS.from_cf({str(k): v for k, v in variable.attrs.items()})
+            except (pyproj.exceptions.CRSError, KeyError, TypeError, ValueError):
+                return None
+    return None
+
+
+def _projected(dataset: xr.Dataset) -> tuple[np.ndarray, np.ndarray] | None:
+    """Latitude and longitude of axes in degrees, or on the map of a grid mapping."""
+    y, x = (_axis(dataset, axis) for axis in SPACE)
+    if y is None or x is None:
+        return None
+    units = [str(_first(dataset, (axis, *_AXES[axis])).attrs.get("units", "")) for axis in SPACE]
+    crs = projection(dataset)
+    if crs is not None and (crs.is_derived or not crs.is_geographic):
+        scales = [1.0 if is_degrees(unit) else kilometres(unit) for unit in units]
+        if None in scales:
+            return None
+        metres = [1.0 if is_degrees(unit) else 1000.0 * scale for unit, scale in zip(units, scales, strict=True)]
+        grid = np.meshgrid(x * metres[1], y * metres[0])
+        to_degrees = pyproj.Transformer.from_crs(crs, crs.geodetic_crs, always_xy=True)
+        lon, lat = to_degrees.transform(*grid)
+        return np.where(np.isfinite(lat), lat, np.nan), np.where(np.isfinite(lon), lon, np.nan)
+    if all(map(is_degrees, units)):  # a rotated pole's degrees are as long as those of latitude and longitude
+        return tuple(np.meshgrid(y, x, indexing="ij"))
+    return None
+
+
+def _still(array: xr.DataArray) -> xr.DataArray:
+    """Positions without a time axis; moving grids are refused."""
+    array = array.drop_vars(list(array.coords)).variable
+    if "time" not in array.dims:
+        return xr.DataArray(array)
+    first = array.isel(time=0)
+    if not np.allclose(array.values, first.values[None], equal_nan=True):
+        raise DataError(
+            "latitude and longitude",
+            found="positions that change with time",
+            expected="a grid that stays",
+            todo="regrid to a fixed grid or select times of one position",
+        )
+    return xr.DataArray(first)
+
+
+def _axis(dataset: xr.Dataset, axis: str) -> np.ndarray | None:
+    """Values of the coordinate along an axis, whatever their unit; None where there is none of finite numbers."""
+    found = _first(dataset, (axis, *_AXES[axis]))
+    if found is None or found.dims != (axis,) or not np.issubdtype(found.dtype, np.number):
+        return None
+    values = np.asarray(found.values, np.float64)
+    return values if np.isfinite(values).all() else None
+
+
+def _length_km(dataset: xr.Dataset, axis: str, what: str) -> np.ndarray | None:
+    """The coordinate along an axis in km, None where it has no unit of length; DataError where it is out of order."""
+    values = _axis(dataset, axis)
+    scale = None if values is None else kilometres(_first(dataset, (axis, *_AXES[axis])).attrs.get("units", ""))
+    if scale is None:
+        return None
+    steps = np.diff(values)
+    if not ((steps > 0).all() or (steps < 0).all()):
+        raise DataError(
+            f"{axis} of the {what}",
+            found="a coordinate that goes back and forth or stands still",
+            expected="cells in order",
+            todo="sort the file along it",
+        )
+    return values * scale
+
+
+def _step_km(lat: np.ndarray, lon: np.ndarray, axis: str) -> float:
+    """Mean great-circle distance of neighbours along an axis, negative where it runs south or west; NaN for none."""
+    ahead, behind = (np.s_[1:], np.s_[:-1]) if axis == "y" else (np.s_[:, 1:], np.s_[:, :-1])
+    distance = distance_km(lat[behind], lon[behind], lat[ahead], lon[ahead])
+    if not np.isfinite(distance).any():
+        return float("nan")
+    forward = lat[ahead] - lat[behind] if axis == "y" else wrapped(lon[ahead] - lon[behind])
+    return float(np.nanmean(distance) * (1 if np.nanmean(forward) >= 0 else -1))
+
+
+def _axis_km(axis: str, n: int, step: float, length: np.ndarray | None, what: str) -> xr.Variable:
+    attrs = {"units": "km", "long_name": f"{axis} on the model grid", "axis": axis.upper()}
+    number = np.arange(n, dtype=float)
+    if length is not None:
+        own = float(np.diff(length).mean()) if n > 1 else np.nan
+        ratio = own / step
+        if not np.isfinite(ratio) or abs(ratio - 1) < _AGREE:
+            return xr.Variable(axis, length, attrs | {"source": "file"})
+        if not _MAP_SCALE[0] < ratio < _MAP_SCALE[1]:
+            raise DataError(
+                f"{axis} of the {what}",
+                found=f"cells {own:.4g} km apart by {axis} and {step:.4g} km by latitude and longitude",
+                expected="one distance",
+                todo=f"put the units of {axis} right, or leave it out: latitude and longitude are enough",
+            )
+    if np.isfinite(step):
+        return xr.Variable(axis, number * step, attrs | {"source": "mean great-circle spacing of lat and lon"})
+    return xr.Variable(axis, number, attrs | {"source": CELLS})
+
+
+def _as_told(found: xr.Variable, axis: str, told: float | None, what: str) -> xr.Variable:
+    """The axis by the user's spacing, where the file has none; DataError where it has another."""
+    if told is None:
+        return found
+    if found.attrs["source"] == CELLS:
+        return xr.Variable(axis, np.arange(found.size) * float(told), found.attrs | {"source": "as told by the user"})
+    own = float(np.diff(found.values).mean()) if found.size > 1 else told
+    if abs(own / told - 1) > 2 * _AGREE:
+        raise DataError(
+            f"spacing of the {what} along {axis}",
+            found=f"{own:.4g} km in the file",
+            expected=f"{told:g} km, as it was said",
+            todo="leave the spacing out, or put the file right",
+        )
+    return found
+
+
+def _first(dataset: xr.Dataset, names: tuple[str, ...]) -> xr.DataArray | None:
+    return next((dataset[name] for name in names if name in dataset.variables), None)
+
+
+def _no_dimension(what: str, dataset: xr.Dataset, lacking: list[str]) -> DataError:
+    return DataError(
+        f"dimensions of the {what}",
+        found=", ".join(map(str, dataset.dims)),
+        expected=f"one for {' and '.join(lacking)}",
+        todo="say which is which with dims={'theirs': 'ours'}",
+    )

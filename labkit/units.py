@@ -1,0 +1,170 @@
+"""Fields in the registry's units, whatever a file calls its own (UDUNITS, through cf-units).
+
+What a file says is converted or refused by name. Where it says nothing the registry's unit is taken, and values that
+cannot be in that unit are a question to the user, who answers with `units`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+import cf_units
+import numpy as np
+import xarray as xr
+
+from labkit.errors import DataError
+from labkit.variables import Variable, canonical, lookup
+
+GRAVITY = 9.80665  # m s-2, the standard one of geopotential metres
+# Spellings in use that UDUNITS does not know or takes for something else (C: coulomb, mb: millibarn).
+_SPELLINGS = {
+    **dict.fromkeys(("c", "deg c", "degrees c", "degree c", "degrees celsius", "degree celsius"), "degC"),
+    **dict.fromkeys(("k", "deg k", "degrees k", "degrees kelvin", "degree kelvin"), "K"),
+    **dict.fromkeys(("f", "deg f", "degrees f", "degrees fahrenheit"), "degF"),
+    **dict.fromkeys(("mb", "mbars", "millibar"), "mbar"),
+    **dict.fromkeys(("dbz", "dbze"), "dBZ"),
+    **dict.fromkeys(
+        ("(0 - 1)", "0-1", "0 - 1", "proportion", "fraction", "dimensionless", "unitless", "none", "-"), "1"
+    ),
+    **dict.fromkeys(("gpm", "geopotential meter", "geopotential metre", "meters", "metres"), "m"),
+    **dict.fromkeys(("m of water equivalent", "m of water", "meters of water equivalent"), "m"),
+    **dict.fromkeys(("ms-1", "ms^-1", "mps", "m/sec", "meters per second", "metres per second"), "m s-1"),
+    **dict.fromkeys(("kn", "kts.", "knot(s)"), "knot"),
+    "mph": "mile hour-1",
+    "mmh-1": "mm h-1",
+    "mm hour-1": "mm h-1",
+    "dagpm": "dam",
+}
+_KILOGRAMS_A_METRE = cf_units.Unit("1000 kg m-3")  # of liquid water
+_PERCENTILES = (1, 50, 99)
+
+
+def in_our_units(
+    fields: Mapping[str, xr.DataArray],
+    what: str,
+    *,
+    units: Mapping[str, str] | None = None,
+    otherwise: Mapping[str, str] | None = None,
+) -> dict[str, xr.DataArray]:
+    """The fields, lazily, in the units of the registry, which `units` of each then names.
+
+    units: what the file does not say, or says wrongly, by the file's or the registry's name. otherwise: the unit wanted
+    of variables that the registry does not know; without it theirs stays. Raises DataError for a unit that cannot be
+    converted, and where there is none and the values (of one field, which is read for it) lie outside of what the
+    variable can be.
+    """
+    told = {canonical(name): unit for name, unit in (units or {}).items()}
+    return {
+        name: _converted(
+            name, field, lookup(name, units=(otherwise or {}).get(name, "")), what, told.get(canonical(name))
+        )
+        for name, field in fields.items()
+    }
+
+
+def check_told(units: Mapping[str, str], names: Collection[str], what: str) -> None:
+    """DataError where `units` names a variable that is not among `names`."""
+    known = {canonical(name) for name in names}
+    if unknown := [name for name in units if canonical(name) not in known]:
+        raise DataError(
+            f"units for {what}",
+            found=", ".join(unknown),
+            expected="variables of the file: " + ", ".join(names),
+            todo="name the units of these only",
+        )
+
+
+def factor_and_offset(theirs: str, known: Variable) -> tuple[float, float] | None:
+    """What a value in the unit `theirs` is multiplied by, and what is added, to be in the variable's; None: no way.
+
+    Water by mass and by depth are the same (1 kg m-2 is 1 mm), and so are geopotential and its height (9.80665 m s-2).
+    """
+    unit, ours = parsed(theirs), parsed(known.units)
+    for one in [unit, *_equivalents(unit, known)]:
+        if one is not None and ours is not None and one.is_convertible(ours):
+            zero, first, second = (float(v) for v in one.convert(np.array([0.0, 1.0, 2.0]), ours))
+            # a logarithm, such as dBZ of mm6 m-3, is no matter of a factor
+            return (first - zero, zero) if np.isclose(second - first, first - zero) else None
+    return None
+
+
+def parsed(text: str) -> cf_units.Unit | None:
+    """The unit of a text, or None where UDUNITS cannot read it or it says that there is none."""
+    plain = " ".join(str(text).replace("−", "-").replace("{", "").replace("}", "").split())
+    try:
+        unit = cf_units.Unit(_SPELLINGS.get(plain.lower(), plain))
+    except ValueError:
+        return None
+    return None if unit.is_unknown() or unit.is_no_unit() else unit
+
+
+def kilometres(units: str) -> float | None:
+    """Kilometres in one of a unit of length, None where it is none."""
+    unit = parsed(units)
+    return float(unit.convert(1.0, "km")) if unit is not None and unit.is_convertible("km") else None
+
+
+def is_degrees(units: str) -> bool:
+    """Whether a coordinate with these units holds degrees: north, east, of a rotated pole or merely "degrees"."""
+    return str(units).strip().lower().startswith("deg")
+
+
+def _converted(name: str, field: xr.DataArray, known: Variable, what: str, told: str | None) -> xr.DataArray:
+    theirs = (told or str(field.attrs.get("units", ""))).strip()
+    ours = known.units or theirs
+    attrs = field.attrs | ({"units": ours} if ours else {})
+    if not theirs and known.units:
+        _check_plausible(name, field, known, what)
+        return field.assign_attrs(attrs)
+    if theirs == ours:
+        return field.assign_attrs(attrs)
+    change = factor_and_offset(theirs, known)
+    if change is None:
+        raise _inconvertible(name, theirs, known, what)
+    factor, offset = (np.float32(part) for part in change)
+    if (factor, offset) == (1, 0):
+        return field.assign_attrs(attrs)
+    return (field.astype(np.float32) * factor + offset).assign_attrs(attrs)
+
+
+def _equivalents(unit: cf_units.Unit | None, known: Variable) -> list[cf_units.Unit]:
+    if unit is not None and known.water:
+        return [unit / _KILOGRAMS_A_METRE, unit * _KILOGRAMS_A_METRE]
+    if unit is not None and known.standard_name == "geopotential":
+        return [unit * cf_units.Unit(f"{GRAVITY} m s-2")]
+    return []
+
+
+def _check_plausible(name: str, field: xr.DataArray, known: Variable, what: str) -> None:
+    """DataError where most of one field lies outside of what the variable can be."""
+    if known.plausible is None:
+        return
+    middle = {dim: field.sizes[dim] // 2 for dim in field.dims if dim not in ("y", "x") and field.sizes[dim]}
+    values = np.asarray(field.isel(middle).values, np.float64)
+    values = values[np.isfinite(values)]
+    if not values.size:
+        return
+    low, middle, high = np.percentile(values, _PERCENTILES)
+    least, most = known.plausible
+    slack = 1e-4 * (most - least)  # packed to 16 bits, what is zero may be a little less
+    if low < least - slack or high > most + slack:
+        raise DataError(
+            f"units of {name} in {what}",
+            found=f"none, and values about {middle:.4g} ({low:.4g} to {high:.4g})",
+            expected=f"{known.units}, in which {known.long_name} lies within {least:g} to {most:g}",
+            todo=f"say which they are: units={{'{name}': '...'}}, in the terminal --units {name}=...",
+        )
+
+
+def _inconvertible(name: str, theirs: str, known: Variable, what: str) -> DataError:
+    amount = known.water and any(
+        parsed(theirs) is not None and parsed(theirs).is_convertible(u) for u in ("m", "kg m-2")
+    )
+    why = "an amount, and nothing says within which time it fell; " if amount else ""
+    return DataError(
+        f"units of {name} in {what}",
+        found=repr(theirs),
+        expected=f"{known.units} or what can be converted to it",
+        todo=f"{why}give it in {known.units}, or say what is meant: units={{'{name}': '...'}}, in the terminal "
+        f"--units {name}=...",
+    )
