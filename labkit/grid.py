@@ -47,17 +47,25 @@ def with_our_dims(dataset: xr.Dataset, what: str, renames: Mapping[str, str] | N
     Dimensions are known by common names, or `renames` {theirs: ours} says. Coordinates of a renamed dimension go
     along. Raises DataError where there is no horizontal dimension to be found.
     """
+    unknown = [name for name in renames or {} if name not in dataset.dims]
+    renamed = dataset if unknown else with_common_dims(dataset, renames)
+    if lacking := unknown or [axis for axis in SPACE if axis not in renamed.dims]:
+        raise DataError(
+            f"dimensions of the {what}",
+            found=", ".join(map(str, dataset.dims)) or "none",
+            expected=f"one for {' and '.join(lacking)}",
+            todo="say which is which with dims={'theirs': 'ours'}",
+        )
+    return renamed
+
+
+def with_common_dims(dataset: xr.Dataset, renames: Mapping[str, str] | None = None) -> xr.Dataset:
+    """As `with_our_dims`, of what there is: a data set without a grid stays as it is."""
     chosen = dict(renames or {})
-    unknown = [name for name in chosen if name not in dataset.dims]
-    if unknown:
-        raise _no_dimension(what, dataset, unknown)
     for ours, candidates in _DIMENSIONS.items():
         found = [name for name in candidates if name in dataset.dims and name not in chosen]
         if ours not in chosen.values() and found:
             chosen[found[0]] = ours
-    lacking = [ours for ours in SPACE if ours not in chosen.values()]
-    if lacking:
-        raise _no_dimension(what, dataset, lacking)
     return dataset.rename_dims({theirs: ours for theirs, ours in chosen.items() if theirs != ours})
 
 
@@ -199,7 +207,7 @@ def _projected(dataset: xr.Dataset) -> tuple[np.ndarray, np.ndarray] | None:
             return None
         metres = [1.0 if is_degrees(unit) else 1000.0 * scale for unit, scale in zip(units, scales, strict=True)]
         grid = np.meshgrid(x * metres[1], y * metres[0])
-        to_degrees = pyproj.Transformer.from_crs(crs, crs.geodetic_crs, always_xy=True)
+        to_degrees = pyproj.Transformer.from_crs(crs, crs.source_crs or crs.geodetic_crs, always_xy=True)
         lon, lat = to_degrees.transform(*grid)
         return np.where(np.isfinite(lat), lat, np.nan), np.where(np.isfinite(lon), lon, np.nan)
     if all(map(is_degrees, units)):  # a rotated pole's degrees are as long as those of latitude and longitude
@@ -298,12 +306,3 @@ def _as_told(found: xr.Variable, axis: str, told: float | None, what: str) -> xr
 
 def _first(dataset: xr.Dataset, names: tuple[str, ...]) -> xr.DataArray | None:
     return next((dataset[name] for name in names if name in dataset.variables), None)
-
-
-def _no_dimension(what: str, dataset: xr.Dataset, lacking: list[str]) -> DataError:
-    return DataError(
-        f"dimensions of the {what}",
-        found=", ".join(map(str, dataset.dims)),
-        expected=f"one for {' and '.join(lacking)}",
-        todo="say which is which with dims={'theirs': 'ours'}",
-    )

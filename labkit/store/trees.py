@@ -12,7 +12,7 @@ import xarray as xr
 
 from labkit import grid
 from labkit.errors import DataError
-from labkit.grid import SPACE, backward, coordinates, spacing_known, with_our_dims
+from labkit.grid import SPACE, backward, coordinates, spacing_known, with_common_dims
 from labkit.units import check_told, in_our_units
 from labkit.variables import canonical, lookup
 
@@ -56,7 +56,7 @@ def open_tree(
     if "prediction" not in groups:
         have = ", ".join(sorted(name for name in groups if name)) or "none"
         raise _error(path, f"groups: {have}", "a group 'prediction'", "open the output of a CorrDiff or labkit run")
-    groups |= {name: _with_grid_dims(path, groups[name]) for name in GROUPS if name in groups}
+    groups = {name: with_common_dims(dataset) for name, dataset in groups.items()}
     fields = {name: _fields(path, name, groups[name]) for name in GROUPS if name in groups}
     fields.setdefault("truth", {name: _unknown(field) for name, field in fields["prediction"].items()})
     sizes = _common_sizes(path, fields)
@@ -78,11 +78,6 @@ def open_tree(
     tree = xr.DataTree.from_dict({"/": root, **_in_our_units(path, nodes, told)}, name=path.stem)
     tree.set_close(lambda: [dataset.close() for dataset in groups.values()])
     return tree
-
-
-def _with_grid_dims(path: Path, dataset: xr.Dataset) -> xr.Dataset:
-    """The group over `y` and `x`, where its grid has other common names."""
-    return dataset if set(SPACE) <= set(dataset.dims) or not dataset.data_vars else with_our_dims(dataset, path.name)
 
 
 def cautions(tree: xr.DataTree) -> list[str]:
@@ -157,7 +152,8 @@ def _fields(path: Path, group: str, dataset: xr.Dataset) -> dict[str, xr.DataArr
     if not fields:
         raise _error(
             path,
-            f"no variable over (y, x) in group {group!r}, but {_names(dataset.variables)}",
+            f"no variable over (y, x) in group {group!r}, but "
+            + _names(f"{name} {variable.dims}" for name, variable in dataset.variables.items()),
             f"variables over {group_dims(group)}",
             "rename the dimensions of the grid to y and x",
         )
