@@ -115,8 +115,9 @@ def coordinates(
 ) -> dict[str, xr.Variable]:
     """`y`, `x` in km and `lat`, `lon` (y, x) in degrees of a data set that `oriented` has turned.
 
-    Axes with a unit of length stay as they are, in km, where they agree with latitudes and longitudes; where a map's
-    scale sets them apart, and where axes have no unit, the mean great-circle distance of neighbours decides.
+    Axes with a unit of length stay as they are, in km, where they agree with latitudes and longitudes, which also tell
+    km from m where axes have no unit; where a map's scale sets them apart, and where axes are neither, the mean
+    great-circle distance of neighbours decides.
     `spacing_km`, one or (dy, dx), says what the file does not. Where nobody does, cells are counted: see
     `spacing_known`. `lat`, `lon` are NaN where unknown. Raises DataError where two of these contradict each other.
     """
@@ -124,7 +125,7 @@ def coordinates(
     lat, lon = position if position is not None else (np.full(shape, np.nan),) * 2
     told = (spacing_km,) * 2 if spacing_km is None or np.ndim(spacing_km) == 0 else tuple(spacing_km)
     steps = {axis: abs(_step_km(lat, lon, axis)) or np.nan for axis in SPACE}
-    lengths = {axis: _length_km(dataset, axis, what) for axis in SPACE}
+    lengths = {axis: _length_km(dataset, axis, what, step=steps[axis]) for axis in SPACE}
     found = {axis: _axis_km(axis, dataset.sizes[axis], steps[axis], lengths[axis], what) for axis in SPACE}
     for axis, said in zip(SPACE, told, strict=True):
         found[axis] = _as_told(found[axis], axis, said, what)
@@ -240,13 +241,20 @@ def _axis(dataset: xr.Dataset, axis: str) -> np.ndarray | None:
     return values if np.isfinite(values).all() else None
 
 
-def _length_km(dataset: xr.Dataset, axis: str, what: str) -> np.ndarray | None:
-    """The coordinate along an axis in km, None where it has no unit of length; DataError where it is out of order."""
+def _length_km(dataset: xr.Dataset, axis: str, what: str, *, step: float = np.nan) -> np.ndarray | None:
+    """The coordinate along an axis in km; None where it has no unit of length, nor is by `step` km in km or m.
+
+    Raises DataError where it is out of order.
+    """
     values = _axis(dataset, axis)
-    scale = None if values is None else kilometres(_first(dataset, (axis, *_AXES[axis])).attrs.get("units", ""))
+    if values is None:
+        return None
+    units = str(_first(dataset, (axis, *_AXES[axis])).attrs.get("units", ""))
+    steps, scale = np.diff(values), kilometres(units)
+    if scale is None and not units and steps.size:
+        scale = next((unit for unit in (1.0, 1e-3) if abs(steps.mean() * unit / step - 1) < _AGREE), None)
     if scale is None:
         return None
-    steps = np.diff(values)
     if not ((steps > 0).all() or (steps < 0).all()):
         raise DataError(
             f"{axis} of the {what}",

@@ -45,11 +45,16 @@ def pairs():
     )
 
 
+def assert_same(found, expected):
+    """Equal but for the order in which matrix products of some shapes add up, which processors choose."""
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-5)
+
+
 def test_a_data_set_is_a_tree_of_truth_and_interpolation(pairs):
     tree = tree_of(pairs)
     for name in pairs.target_channels:
         np.testing.assert_array_equal(tree["truth"][name], pairs.target.sel(channel=name))
-        np.testing.assert_array_equal(tree["interpolation"][name], pairs.interpolated().sel(channel=name))
+        assert_same(tree["interpolation"][name], pairs.interpolated().sel(channel=name))
     assert tree["truth"]["t2m"].attrs["units"] == "K"
     assert tree["truth"]["t2m"].chunks and tree["interpolation"]["t2m"].chunks
     np.testing.assert_array_equal(tree["x"], pairs.target.x)
@@ -63,7 +68,7 @@ def test_what_was_not_observed_is_missing_and_what_the_input_lacks_has_no_baseli
     assert baseline_channels(bare) == ["u10", "v10", "reflectivity"]
     tree = tree_of(bare)
     assert "t2m" not in tree["interpolation"].data_vars and "t2m" in tree["truth"].data_vars
-    np.testing.assert_array_equal(tree["interpolation"]["v10"], bare.interpolated().sel(channel="v10"))
+    assert_same(tree["interpolation"]["v10"], bare.interpolated().sel(channel="v10"))
     assert (finest_quantity(tree, "t2m"), finest_quantity(tree, "u10")) == ("raw", "detail")
 
 
@@ -73,7 +78,7 @@ def test_interpolating_reads_the_input_alone(pairs):
 
     target = pairs.target.copy(data=pairs.target.data.map_blocks(never, dtype="f4", meta=np.empty((0,) * 4, "f4")))
     tree = tree_of(replace(pairs, target=target))
-    np.testing.assert_array_equal(tree["interpolation"]["t2m"], pairs.interpolated().sel(channel="t2m"))
+    assert_same(tree["interpolation"]["t2m"], pairs.interpolated().sel(channel="t2m"))
     with pytest.raises(AssertionError):
         tree["truth"]["t2m"].compute()
 
