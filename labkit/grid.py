@@ -110,6 +110,24 @@ def latitude_longitude(dataset: xr.Dataset, what: str) -> tuple[np.ndarray, np.n
     return _projected(dataset) if np.isnan(lat).all() or np.isnan(lon).all() else (lat, lon)
 
 
+def row_of_longitudes(dataset: xr.Dataset) -> np.ndarray | None:
+    """Longitudes along x in degrees, where all rows have the same; else None."""
+    lon = _first(dataset, _LONGITUDES)
+    return np.asarray(lon.values, np.float64) if lon is not None and lon.dims == ("x",) else None
+
+
+def centred_on(dataset: xr.Dataset, lon: float) -> xr.Dataset:
+    """The data set with the column of a longitude in the middle where columns go round the globe, else as it is."""
+    row = row_of_longitudes(dataset)
+    if row is None or row.size < 3:
+        return dataset
+    step = np.median(wrapped(np.diff(row)))
+    if abs(wrapped(row[-1] + step - row[0])) > 0.5 * abs(step):
+        return dataset
+    nearest = int(np.argmin(np.abs(wrapped(row - lon))))
+    return dataset.isel(x=np.roll(np.arange(row.size), (row.size - 1) // 2 - nearest))
+
+
 def coordinates(
     dataset: xr.Dataset, what: str, *, spacing_km: float | tuple[float, float] | None = None
 ) -> dict[str, xr.Variable]:

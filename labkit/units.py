@@ -48,10 +48,10 @@ def in_our_units(
 ) -> dict[str, xr.DataArray]:
     """The fields, lazily, in the units of the registry, which `units` of each then names.
 
-    units: what the file does not say, or says wrongly, by the file's or the registry's name. otherwise: the unit wanted
-    of variables that the registry does not know; without it theirs stays. Raises DataError for a unit that cannot be
-    converted, and where there is none and the values (of one field, which is read for it) lie outside of what the
-    variable can be.
+    units: of variables, by the file's or the registry's name, of which the file says none or one that cannot be theirs.
+    otherwise: the unit wanted of variables that the registry does not know; without it theirs stays. Raises DataError
+    for a unit that cannot be converted, and where there is none and the values (of one field, which is read for it) lie
+    outside of what the variable can be.
     """
     told = {canonical(name): unit for name, unit in (units or {}).items()}
     return {
@@ -110,7 +110,9 @@ def is_degrees(units: str) -> bool:
 
 
 def _converted(name: str, field: xr.DataArray, known: Variable, what: str, told: str | None) -> xr.DataArray:
-    theirs = (told or str(field.attrs.get("units", ""))).strip()
+    theirs = str(field.attrs.get("units", "")).strip()
+    if told and (not theirs or (known.units and factor_and_offset(theirs, known) is None)):
+        theirs = told.strip()
     ours = known.units or theirs
     attrs = field.attrs | ({"units": ours} if ours else {})
     if not theirs and known.units:

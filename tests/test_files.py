@@ -68,6 +68,53 @@ def test_a_plain_pair(tmp_path):
     assert batch.invariant.shape == (1, 0, 12, 20)
 
 
+GLOBE = np.arange(-179.5, 180)
+
+
+@pytest.mark.parametrize("conventions", ["-180 to 180", "0 to 360"])
+@pytest.mark.parametrize("west", [-3, 177, 10, -180, 179])
+@pytest.mark.parametrize("own", [0, -180])
+def test_a_domain_is_found_on_a_globe_of_either_convention(tmp_path, west, conventions, own):
+    """Five degrees of longitude anywhere, at 60 to 63 north; the file of the domain may count degrees as it likes."""
+    lon = west + (np.arange(20) + 0.5) / 4
+    fine = fields().assign_coords(lat=60 + (np.arange(12) + 0.5) / 4, lon=(lon - own) % 360 + own)
+    true = np.cos(np.radians(lon))
+    fine["u10"][:] = true
+    globe = np.sort(GLOBE % 360) if conventions == "0 to 360" else GLOBE
+    lat = np.arange(-89.5, 90)
+    means = np.cos(np.radians(globe)) * np.sin(np.radians(0.5)) / (4 * np.sin(np.radians(0.125)))  # of four columns
+    coarse = xr.Dataset(
+        {"u10": (("time", "lat", "lon"), np.broadcast_to(means, (6, 180, 360)).copy(), {"units": "m s-1"})},
+        {"time": HOURS, "lat": lat, "lon": globe},
+    )
+    pairs = open_files(*save(tmp_path, coarse, fine), target_channels=["u10"])
+    assert pairs.factor == (4, 4) and pairs.attrs["alignment"] == "checked"
+    np.testing.assert_allclose(pairs.input[0, 0, 0], true.reshape(5, 4).mean(1), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(pairs.target[0, 0, 0], true, rtol=1e-5, atol=1e-6)
+    assert np.ptp(np.unwrap(pairs.target.lon.values[0], period=360)) == pytest.approx(4.75, abs=1e-3)
+
+
+def test_foreign_units_become_ours_and_what_is_not_said_is_asked(tmp_path):
+    coarse, fine = fields(factor=FACTOR), fields()
+    fine["t2m"] = (fine["t2m"] - 273.15).assign_attrs(units="degC")
+    fine["u10"] = (fine["u10"] * 3600 / 1852).assign_attrs(units="kt")
+    pairs = open_files(*save(tmp_path, coarse, fine))
+    assert pairs.target.units.values.tolist() == ["K", "m s-1"]
+    assert_true_everywhere(pairs)
+    del fine["t2m"].attrs["units"], fine["u10"].attrs["units"]
+    files = save(tmp_path, coarse, fine)
+    with pytest.raises(DataError, match="units of t2m in target: found none, and values about 1"):
+        open_files(*files)
+    assert_true_everywhere(open_pairs({"name": "files", "input": files[0], "target": files[1],
+                                       "units": {"t2m": "degC", "u10": "knots"}}))  # fmt: skip
+
+
+def test_whether_grids_were_seen_to_fit_is_said(tmp_path):
+    assert open_files(*save(tmp_path)).attrs["alignment"] == "checked"
+    bare = fields(factor=FACTOR).drop_vars(["lat", "lon"])
+    assert "taken for granted" in open_files(*save(tmp_path, bare)).attrs["alignment"]
+
+
 def test_zarr_is_read_as_well(tmp_path):
     fields(factor=FACTOR).to_zarr(tmp_path / "coarse.zarr", consolidated=False)
     fields().to_zarr(tmp_path / "fine.zarr", consolidated=False)

@@ -94,10 +94,13 @@ def test_without_units_possible_values_are_taken_as_they_are(name):
         assert found.attrs["units"] == lookup(name).units
 
 
-def test_what_the_user_says_stands_above_the_file():
-    field = xr.DataArray(np.ones((2, 2), np.float32), dims=("y", "x"), attrs={"units": "m s-1"})
+@pytest.mark.parametrize(
+    ("theirs", "factor"), [("", KNOT), ("1", KNOT), ("K", KNOT), ("m s-1", 1), ("km h-1", 1 / 3.6)]
+)
+def test_the_user_says_what_the_file_does_not_or_cannot_mean(theirs, factor):
+    field = xr.DataArray(np.ones((2, 2), np.float32), dims=("y", "x"), attrs={"units": theirs} if theirs else {})
     found = in_our_units({"10u": field}, "test.nc", units={"u10": "knots"})["10u"]
-    np.testing.assert_allclose(found, KNOT, rtol=1e-6)
+    np.testing.assert_allclose(found, factor, rtol=1e-6)
     with pytest.raises(DataError, match=r"units for test.nc: found v10, expected variables of the file: 10u"):
         check_told({"v10": "knots"}, ["10u"], "test.nc")
 

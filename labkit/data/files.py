@@ -57,7 +57,11 @@ def open_files(
         target=targets.rename("target"),
         invariant=statics.assign_coords(place).rename("invariant"),
         mask=targets.notnull().all("channel").rename("mask") if missing == "mask" else None,
-        attrs={"source": f"{Path(input).name} and {Path(target).name}", **_projection(fine)},
+        attrs={
+            "source": f"{Path(input).name} and {Path(target).name}",
+            "alignment": coarse.attrs["alignment"],
+            **_projection(fine),
+        },
     )
 
 

@@ -7,20 +7,26 @@ import xarray as xr
 
 from labkit.data.regrid import block_mean
 from labkit.errors import DataError
-from labkit.grid import positions_km
+from labkit.grid import centred_on, positions_km
 
 
 def covering_cells(coarse: xr.Dataset, fine: xr.Dataset, what: str = "input") -> xr.Dataset:
-    """The part of the coarse grid (or of one like the fine) whose cells the fine grid fills.
+    """The part of the coarse grid (or of one like the fine) whose cells the fine grid fills, also across the edge of a
+    globe.
 
     Each coarse centre must be the mean of its fine centres to a quarter of the coarse spacing, else DataError. Where
-    positions are lacking on a side, or differ in kind, nothing can be checked and the grids are taken as aligned.
+    positions are lacking on a side, or differ in kind, nothing can be checked and the grids are taken as aligned; the
+    attribute `alignment` of what is returned says whether they were.
     """
-    points, inner = positions_km(coarse, what), positions_km(fine, "target")
+    inner = positions_km(fine, "target")
+    if inner is not None and inner[0] == "sphere":
+        coarse = centred_on(coarse, np.degrees(np.arctan2(*inner[1].mean((0, 1))[[1, 0]])))
+    points = positions_km(coarse, what)
     if points is None or inner is None or points[0] != inner[0]:
-        return coarse
+        return coarse.assign_attrs(alignment=f"taken for granted: nothing tells where both {what} and target lie")
     points, inner = points[1], inner[1]
-    spacing = _spacing(points)
+    middle = np.linalg.norm(points - inner.mean((0, 1)), axis=-1)
+    spacing = _spacing(points, np.unravel_index(np.argmin(middle), middle.shape))
     factor = [max(1, round(spacing[i] / _spacing(inner)[i])) for i in (0, 1)]
     if inner.shape[0] % factor[0] or inner.shape[1] % factor[1]:
         raise _misfit(what, inner, f"a multiple of {factor[0]} x {factor[1]} cells")
@@ -37,11 +43,15 @@ def covering_cells(coarse: xr.Dataset, fine: xr.Dataset, what: str = "input") ->
         raise _misfit(
             what, inner, f"centres of coarse cells at most {0.25 * min(spacing):.3g} km away, not {apart:.3g}"
         )
-    return coarse.isel(y=slice(y0, y0 + part.shape[0]), x=slice(x0, x0 + part.shape[1]))
+    there = {"y": slice(y0, y0 + part.shape[0]), "x": slice(x0, x0 + part.shape[1])}
+    return coarse.isel(there).assign_attrs(alignment="checked")
 
 
-def _spacing(points: np.ndarray) -> tuple[float, float]:
-    """Median distance of neighbours along (y, x) in km; infinite along an axis of one cell."""
+def _spacing(points: np.ndarray, at: tuple[int, int] | None = None) -> tuple[float, float]:
+    """Distance of neighbours along (y, x) in km, the median or that next to a cell; infinite along an axis of one."""
+    if at is not None:
+        row, column = (max(0, min(int(k), n - 2)) for k, n in zip(at, points.shape, strict=False))
+        points = points[row : row + 2, column : column + 2]
     steps = (np.linalg.norm(np.diff(points, axis=i), axis=-1) for i in (0, 1))
     return tuple(float(np.median(step)) if step.size else float("inf") for step in steps)
 

@@ -8,8 +8,7 @@ import numpy as np
 import xarray as xr
 
 from labkit.errors import DataError
-from labkit.grid import coordinates, latitude_longitude, oriented, with_our_dims
-from labkit.sphere import wrapped
+from labkit.grid import centred_on, coordinates, latitude_longitude, oriented, row_of_longitudes, with_our_dims
 from labkit.units import in_our_units
 from labkit.variables import canonical, lookup
 
@@ -26,7 +25,7 @@ def laid_out(fields: Mapping[str, xr.DataArray], what: str, *, box: Box | None =
     for units that are not those of the registry.
     """
     raw = xr.Dataset(dict(_named(fields)))
-    whole = _within(_eastwards(oriented(with_our_dims(raw, what), what)), box, what)
+    whole = _within(centred_on(oriented(with_our_dims(raw, what), what), 0.0), box, what)
     place = coordinates(whole, what)
     kept = {name: _plain(name, field) for name, field in in_our_units(whole.data_vars, what).items()}
     return xr.Dataset(kept, place)
@@ -60,23 +59,11 @@ def _named(fields: Mapping[str, xr.DataArray]):
         yield (name if names.count(name) == 1 else theirs), field
 
 
-def _eastwards(whole: xr.Dataset) -> xr.Dataset:
-    """Columns from west to east; a row of longitudes around the globe starts at the date line."""
-    lon = _row_of_longitudes(whole)
-    if lon is None:
-        return whole
-    step = np.median(wrapped(np.diff(lon)))
-    if step < 0:
-        whole, lon = whole.isel(x=slice(None, None, -1)), lon[::-1]
-    around = len(lon) > 2 and abs(wrapped(lon[0] - lon[-1])) < 1.5 * abs(step)
-    return whole.isel(x=np.argsort(wrapped(lon), kind="stable")) if around else whole
-
-
 def _within(whole: xr.Dataset, box: Box | None, what: str) -> xr.Dataset:
     if box is None:
         return whole
     west, south, east, north = box
-    lon, found = _row_of_longitudes(whole), latitude_longitude(whole, what)
+    lon, found = row_of_longitudes(whole), latitude_longitude(whole, what)
     if lon is None:
         raise DataError(what, found="a grid that is not along latitudes", expected="one that is", todo="give no box")
     lat = found[0][:, 0]
@@ -93,11 +80,6 @@ def _within(whole: xr.Dataset, box: Box | None, what: str) -> xr.Dataset:
             todo="give (west, south, east, north) in degrees within the file's grid",
         )
     return whole.isel(y=rows, x=columns)
-
-
-def _row_of_longitudes(whole: xr.Dataset) -> np.ndarray | None:
-    name = next((name for name in ("longitude", "lon") if name in whole.coords), None)
-    return whole[name].values.astype(np.float64) if name and whole[name].dims == ("x",) else None
 
 
 def _plain(name: str, field: xr.DataArray) -> xr.DataArray:
