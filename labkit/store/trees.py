@@ -105,12 +105,9 @@ def _in_our_units(path: Path, nodes: Mapping[str, xr.Dataset], told: Mapping[str
 def _without_units(nodes: Mapping[str, xr.Dataset], told: Mapping[str, str]) -> list[str]:
     """Variables of which the registry's unit is taken because neither the file nor the user names one."""
     said = {canonical(name) for name in told}
-    fields = {str(name): field for node in nodes.values() for name, field in node.data_vars.items()}
-    return [
-        name
-        for name, field in fields.items()
-        if lookup(name).units not in ("", "1") and not field.attrs.get("units") and canonical(name) not in said
-    ]
+    silent = [name for node in nodes.values() for name, field in node.data_vars.items() if not field.attrs.get("units")]
+    known = [str(name) for name in dict.fromkeys(silent) if lookup(str(name)).units not in ("", "1")]
+    return [name for name in known if canonical(name) not in said]
 
 
 def _unknown(members: xr.DataArray) -> xr.DataArray:
