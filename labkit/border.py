@@ -48,8 +48,8 @@ _SIGNATURES = {
     b"II*\0": "a TIFF image",
     b"PK\3\4": "a zip archive",
 }
-_MODULUS = "a PhysicsNeMo checkpoint (.mdlus)"
-_MODULUS_TODO = "draw with PhysicsNeMo's own generate.py and open the NetCDF that it writes: labkit reads only its own"
+MODULUS = "a PhysicsNeMo checkpoint (.mdlus)"
+MODULUS_TODO = "draw with PhysicsNeMo's own generate.py and open the NetCDF that it writes: labkit reads only its own"
 
 
 def say(sentence: str) -> None:
@@ -71,8 +71,9 @@ def reading(
         yield
     except DAMAGE as error:
         known = "" if path is None else format_of(path)
-        todo = _MODULUS_TODO if known == _MODULUS else todo
-        found = f"{known or 'something'} that cannot be read ({reason(error)})"
+        like = f"begins like {known}; " if known else ""
+        found = f"a damaged file or another format that cannot be read ({like}{reason(error)})"
+        found, todo = (MODULUS, MODULUS_TODO) if known == MODULUS else (found, todo)
         raise kind(what, found=found, expected=expected, todo=todo) from error
 
 
@@ -120,7 +121,7 @@ def format_of(path: str | Path) -> str:
         with existing(path, "file").open("rb") as file:
             head = file.read(16)
         if Path(path).suffix == ".mdlus" or (head[:2] == b"PK" and "model.pt" in zipfile.ZipFile(path).namelist()):
-            return _MODULUS
+            return MODULUS
     except (LabError, OSError, zipfile.BadZipFile):
         return ""
     return next((name for start, name in _SIGNATURES.items() if head.startswith(start)), "")
@@ -150,19 +151,15 @@ class _NoAliases(yaml.SafeLoader):
 
 def parse_yaml(text: str, what: str, *, kind: type[LabError] = ConfigError):
     """The plain values of a YAML text without aliases."""
-    loader = None
-    with reading(what, expected="YAML without aliases", todo="write it out; quote what has colons", kind=kind):
-        try:
-            loader = _NoAliases(text)
-            return loader.get_single_data()
-        except yaml.YAMLError as error:
-            mark, said = getattr(error, "problem_mark", None), getattr(error, "problem", None)
-            raise ValueError((said or str(error)) + (f", line {mark.line + 1}" if mark else "")) from error
-        except RecursionError as error:
-            raise ValueError("nested too deep") from error
-        finally:
-            if loader is not None:
-                loader.dispose()
+    try:
+        loader = _NoAliases(text)
+        return loader.get_single_data()
+    except (*DAMAGE, yaml.YAMLError) as error:
+        mark, said = getattr(error, "problem_mark", None), getattr(error, "problem", None) or reason(error)
+        said = "nested too deep" if isinstance(error, RecursionError) else said
+        found = f"no YAML{f' in line {mark.line + 1}' if mark else ''} ({said})"
+        todo = "quote what has colons or brackets, and write out what an alias stands for"
+        raise kind(what, found=found, expected="a YAML value without aliases", todo=todo) from error
 
 
 def read_yaml(path: str | Path, what: str, *, kind: type[LabError] = ConfigError):
