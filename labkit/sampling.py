@@ -48,6 +48,13 @@ class Schedule:
         evaluations(self.solver, self.num_steps)  # raises for an unknown solver
         if self.num_steps < 2:
             raise ConfigError("num_steps", found=str(self.num_steps), expected="at least 2", todo="take more steps")
+        if not _falling(self):
+            raise ConfigError(
+                "noise levels",
+                found=f"{self.num_steps} from {self.sigma_max:g} to {self.sigma_min:g} with rho {self.rho:g}",
+                expected="levels that fall at every step, in 32 bits",
+                todo="change sigma_min, sigma_max, rho or num_steps",
+            )
 
     @property
     def sigmas(self) -> Tensor:
@@ -57,6 +64,15 @@ class Schedule:
     def evaluations(self) -> int:
         """Network evaluations a member costs."""
         return evaluations(self.solver, self.num_steps)
+
+
+def _falling(schedule: Schedule) -> bool:
+    """Whether a solver can step through the levels: known before anything is trained or drawn."""
+    try:
+        levels = schedule.sigmas.float()
+    except ArithmeticError:
+        return False
+    return bool(levels.isfinite().all() and (levels.diff() < 0).all())
 
 
 class NoiseStreams:

@@ -18,7 +18,7 @@ from labkit.errors import Cancelled, CheckpointError, LabError
 from labkit.models.ema import EMA
 from labkit.models.hardware import Hardware
 from labkit.models.optimiser import make_optimiser
-from labkit.store.checkpoints import flatten, load_checkpoint, save_checkpoint, unflatten
+from labkit.store.checkpoints import flatten, load_checkpoint, reading_checkpoint, save_checkpoint, unflatten
 from labkit.store.runs import RunFolder
 
 Loss = Callable[[nn.Module, Batch, torch.Generator], Tensor]
@@ -249,16 +249,17 @@ class Trainer:
             return
         tensors, header = load_checkpoint(path)
         check_header(path.name, header, self.header)
-        state = unflatten(header["structure"], tensors)
-        self.network.load_state_dict(state["network"])
-        self.ema.network.load_state_dict(state["ema"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        _lay_out_alike(self.optimiser)
-        self.losses = [loss.to(self.hardware.device) for loss in state["losses"]]
-        self.batches.load_state_dict(header["batches"])
-        self.position = header["batches"]
-        self.samples, self.reported, self.micro_batch = (header[n] for n in ("samples", "reported", "micro_batch"))
-        self.best = math.inf if header["best"] is None else header["best"]
+        with reading_checkpoint(path):
+            state = unflatten(header["structure"], tensors)
+            self.network.load_state_dict(state["network"])
+            self.ema.network.load_state_dict(state["ema"])
+            self.optimiser.load_state_dict(state["optimiser"])
+            _lay_out_alike(self.optimiser)
+            self.losses = [loss.to(self.hardware.device) for loss in state["losses"]]
+            self.batches.load_state_dict(header["batches"])
+            self.position = header["batches"]
+            self.samples, self.reported, self.micro_batch = (header[n] for n in ("samples", "reported", "micro_batch"))
+            self.best = math.inf if header["best"] is None else header["best"]
         self.folder.truncate_metrics(self.reported, stage=self.stage)
 
 

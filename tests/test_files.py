@@ -266,7 +266,7 @@ def test_moving_grids_are_refused(tmp_path):
 def test_truncated_and_absent_files_are_refused(tmp_path):
     coarse, fine = save(tmp_path)
     fine.write_bytes(fine.read_bytes()[:2000])
-    with pytest.raises(DataError, match=r"fine\.nc.*does not open"):
+    with pytest.raises(DataError, match=r"fine\.nc.*cannot be read"):
         open_files(coarse, fine)
     with pytest.raises(DataError, match="no such file"):
         open_files(tmp_path / "none.nc", fine)

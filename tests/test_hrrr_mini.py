@@ -162,10 +162,10 @@ def test_missing_places_other_names_and_places_outside_are_refused(tmp_path):
 def test_truncated_absent_and_foreign_files_are_refused(tmp_path):
     path, _ = write(tmp_path / "mini.nc")
     path.write_bytes(path.read_bytes()[:5000])
-    with pytest.raises(DataError, match="does not open"):
+    with pytest.raises(DataError, match="cannot be read"):
         open_hrrr_mini(path)
     with pytest.raises(DataError, match="no such file"):
         open_hrrr_mini(tmp_path / "none.nc")
     (tmp_path / "text.nc").write_text("hello")
-    with pytest.raises(DataError, match="does not open"):
+    with pytest.raises(DataError, match="cannot be read"):
         open_hrrr_mini(tmp_path / "text.nc")

@@ -151,7 +151,7 @@ def test_damaged_or_hostile_config_is_refused(tmp_path, content):
 
 def test_absent_run_is_refused(tmp_path):
     run = RunFolder(tmp_path / "absent")
-    with pytest.raises(DataError, match="No such file"):
+    with pytest.raises(DataError, match="no such file"):
         run.load_config()
     assert run.metrics() == [] and run.checkpoints == []
 

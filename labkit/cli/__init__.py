@@ -7,7 +7,6 @@ Exit codes: 0 done; 1 the data, a file or a checkpoint does not fit; 2 the comma
 from __future__ import annotations
 
 import argparse
-import errno
 import json
 import os
 import sys
@@ -19,6 +18,7 @@ from labkit import __version__
 from labkit.cli.scales import add_verbs
 from labkit.cli.storms import add_verb
 from labkit.errors import Cancelled, ConfigError, LabError, OutOfSpace
+from labkit.store.atomic import FULL
 
 EXIT_CODES = {OutOfSpace: 3, ConfigError: 2, LabError: 1}
 
@@ -77,9 +77,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except OSError as error:  # such as a file that is not there; full disks are met where files are written
+    except OSError as error:  # such as a table that cannot be written
         print(f"labkit: {error}", file=sys.stderr)
-        return 3 if error.errno == errno.ENOSPC else 1
+        return 3 if error.errno in FULL else 1
+    except MemoryError as error:
+        print(f"labkit: more memory asked for than there is ({error}); take less at once", file=sys.stderr)
+        return 1
     return 0
 
 

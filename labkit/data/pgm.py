@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import re
+import zlib
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pyproj
 
+from labkit.border import check_size, existing, reading
 from labkit.errors import DataError
 
 MISSING = 255
@@ -63,17 +65,19 @@ def read_header(path: str | Path) -> Header:
         raise _unreadable(path, "no PGM header", "a PGM image (P5)")
     if int(size[3]) != 255:
         raise _unreadable(path, f"a maximum of {int(size[3])}", "pixels of one byte (maximum 255)")
-    fields, radars = _comments(raw[: size.start()].decode("latin-1"))
+    shape = int(size[2]), int(size[1])
+    check_size(path, _named(path), [(shape, 4, ())])
     try:
-        return _header(fields, radars, (int(size[2]), int(size[1])), size.end())
-    except (KeyError, ValueError) as error:
+        fields, radars = _comments(raw[: size.start()].decode("latin-1"))
+        return _header(fields, radars, shape, size.end())
+    except (LookupError, ValueError) as error:
         raise _unreadable(path, f"a header without a proper {error.args[0]}", "time, pixel size, projection") from error
 
 
 def read_image(path: str | Path, header: Header) -> np.ndarray:
     """Pixels (y, x) uint8 with y northwards: the file's first row, its north, comes last."""
-    raw = _bytes(path)[header.offset :]
     expected = header.shape[0] * header.shape[1]
+    raw = _bytes(path, header.offset + expected)[header.offset :]
     if len(raw) < expected:
         raise _unreadable(path, f"{len(raw)} pixels", f"{expected} pixels")
     return np.frombuffer(raw, np.uint8, expected).reshape(header.shape)[::-1]
@@ -84,11 +88,12 @@ def cell_centres_m(header: Header) -> tuple[np.ndarray, np.ndarray]:
 
     Raises DataError where the corners and the pixel size contradict each other by more than a tenth of a pixel.
     """
-    project = pyproj.Proj(header.crs)
-    (west, south), (east, north) = (project(*corner) for corner in header.corners)
-    ny, nx = header.shape
-    found = (north - south) / header.pixel_m[0], (east - west) / header.pixel_m[1]
-    if abs(found[0] - ny) > 0.1 or abs(found[1] - nx) > 0.1:
+    with reading("radar grid", expected="a polar stereographic map", todo="fetch the file again or leave it out"):
+        project = pyproj.Proj(header.crs)
+        (west, south), (east, north) = (project(*corner) for corner in header.corners)
+        ny, nx = header.shape
+        found = (north - south) / header.pixel_m[0], (east - west) / header.pixel_m[1]
+    if not (abs(found[0] - ny) <= 0.1 and abs(found[1] - nx) <= 0.1):
         raise DataError(
             "radar grid",
             found=f"corners {found[0]:.2f} x {found[1]:.2f} pixels apart",
@@ -98,13 +103,15 @@ def cell_centres_m(header: Header) -> tuple[np.ndarray, np.ndarray]:
     return south + (np.arange(ny) + 0.5) * header.pixel_m[0], west + (np.arange(nx) + 0.5) * header.pixel_m[1]
 
 
-def _bytes(path: str | Path, count: int = -1) -> bytes:
+def _bytes(path: str | Path, count: int) -> bytes:
+    """The first bytes, unpacked; never more than asked for, whatever a gzip file unpacks to."""
+    existing(path, _named(path))
     try:
         with open(path, "rb") as file:
             packed = file.read(2) == b"\x1f\x8b"
         with gzip.open(path) if packed else open(path, "rb") as file:
             return file.read(count)
-    except (EOFError, gzip.BadGzipFile, OSError) as error:
+    except (EOFError, OSError, zlib.error) as error:
         raise _unreadable(path, f"a truncated or unreadable file ({error})", "a whole file") from error
 
 
@@ -134,6 +141,8 @@ def _header(fields: dict[str, list[str]], radars: tuple, shape: tuple[int, int],
 
 
 def _unreadable(path: str | Path, found: str, expected: str) -> DataError:
-    return DataError(
-        f"radar file {Path(path).name}", found=found, expected=expected, todo="fetch the file again or leave it out"
-    )
+    return DataError(_named(path), found=found, expected=expected, todo="fetch the file again or leave it out")
+
+
+def _named(path: str | Path) -> str:
+    return f"radar file {Path(path).name}"

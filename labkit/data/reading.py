@@ -8,7 +8,9 @@ from pathlib import Path
 import dask.array as da
 import numpy as np
 import xarray as xr
+from dask.base import tokenize
 
+from labkit.border import check_store, engine_of, guarded, reading
 from labkit.errors import DataError
 from labkit.units import in_our_units
 from labkit.variables import canonical
@@ -20,22 +22,23 @@ def open_lazily(path: str | Path, *, group: str | None = None, chunks: dict | No
     Raises DataError where there is no such file or group, or where it cannot be read.
     """
     what = f"data file {Path(path).name}" + (f", group {group}" if group else "")
-    try:
-        return xr.open_dataset(path, group=group, chunks=chunks or {}, **_engine(path))
-    except FileNotFoundError as error:
-        raise DataError(what, found="no such file or group", expected="a file", todo="check the path") from error
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise DataError(
-            what,
-            found=f"something that does not open ({type(error).__name__}: {error})",
-            expected="a whole NetCDF4 file or Zarr store" + (f" with a group {group!r}" if group else ""),
-            todo="check that it was written and copied to its end",
-        ) from error
+    check_store(path, what)
+    expected = "a whole NetCDF4 file or Zarr store" + (f" with a group {group!r}" if group else "")
+    with reading(what, path, expected=expected, todo="check that it was written and copied to its end"):
+        found = guarded(xr.open_dataset(path, group=group, cache=False, **engine_of(path)), what)
+        token = tokenize(str(Path(path).resolve()), Path(path).stat().st_mtime_ns, group)
+        return found.assign({n: _chunked(v, chunks or {}, token) for n, v in found.data_vars.items()}).assign_coords(
+            {n: _chunked(v, chunks or {}, token) for n, v in found.coords.items() if n not in found.indexes}
+        )
 
 
-def _engine(path: str | Path) -> dict:
-    # a store on disk is read without consolidated metadata, which it may or may not have
-    return {"engine": "zarr", "consolidated": False} if Path(path).is_dir() else {"engine": "netcdf4"}
+def _chunked(array: xr.DataArray, chunks: dict, token: str) -> xr.DataArray:
+    """As dask arrays: the chunks asked for along their dimensions, the file's own along others."""
+    own = array.encoding.get("preferred_chunks", {})
+    stored = tuple(own.get(dim, size) for dim, size in array.sizes.items())
+    wanted = tuple(chunks.get(dim, size) for dim, size in zip(array.dims, stored, strict=True))
+    sizes = da.core.normalize_chunks(wanted, array.shape, dtype=array.dtype, previous_chunks=stored)
+    return array.chunk(dict(zip(array.dims, sizes, strict=True)), name_prefix="file-", token=f"{array.name}-{token}")
 
 
 def stack(

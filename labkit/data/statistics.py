@@ -18,9 +18,11 @@ import numpy as np
 import torch
 import xarray as xr
 
+from labkit.border import read_json
 from labkit.data.moments import Moments, expm1, log1p, merge, moments
 from labkit.data.pairs import Pairs
 from labkit.errors import DataError
+from labkit.store.atomic import atomic_write
 from labkit.variables import canonical, lookup
 
 KINDS = ("input", "invariant", "target")
@@ -116,22 +118,12 @@ class Statistics:
 
     def save(self, path: str | Path) -> None:
         """Write the JSON, atomically."""
-        temporary = Path(f"{path}.part")
-        temporary.write_text(json.dumps(self.to_dict(), indent=1) + "\n")
-        os.replace(temporary, path)
+        atomic_write(path, (json.dumps(self.to_dict(), indent=1) + "\n").encode())
 
     @classmethod
     def load(cls, path: str | Path) -> "Statistics":
         """Read a JSON of ours or HRRR-Mini's `stats.json`."""
-        try:
-            return cls.from_dict(json.loads(Path(path).read_text()))
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise DataError(
-                f"statistics {Path(path).name}",
-                found=f"text that is not JSON ({error})",
-                expected="a JSON file",
-                todo="compute the statistics again",
-            ) from error
+        return cls.from_dict(read_json(path, f"statistics {Path(path).name}"))
 
 
 def compute_statistics(
@@ -243,7 +235,7 @@ def _finish_channel(what: str, transform: str, count: float, mean: float, deviat
 def _parse(kind: str, group: Mapping) -> dict[str, ChannelStatistics]:
     try:
         parsed = {str(name): _parse_channel(entry) for name, entry in group.items()}
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise DataError(
             f"statistics of {_JSON_NAME[kind]}",
             found=f"an entry that does not read ({type(error).__name__}: {error})",

@@ -21,7 +21,7 @@ def edm_noise_levels(num_steps: int, *, sigma_min: float = 0.002, sigma_max: flo
             expected="at least one step and 0 < sigma_min <= sigma_max",
             todo="change num_steps, sigma_min or sigma_max",
         )
-    ramp = torch.linspace(0, 1, num_steps, dtype=torch.float64)
+    ramp = torch.linspace(0, 1, num_steps, dtype=torch.float64, device="cpu")
     root_max, root_min = sigma_max ** (1 / rho), sigma_min ** (1 / rho)
     sigmas = (root_max + ramp * (root_min - root_max)) ** rho
     return torch.cat([sigmas, sigmas.new_zeros(1)])

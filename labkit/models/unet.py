@@ -46,7 +46,7 @@ class UNet(nn.Module):
         super().__init__()
         self.in_channels, self.out_channels, self.patch_embed = in_channels, out_channels, patch_embed
         self.multiple = patch_embed * 2 ** (len(channel_mult) - 1)
-        self._check_shape(shape)
+        self.check_shape(shape)
         self.grid = GridEmbedding(grid_embedding, grid_channels, grid_shape or shape)
         self.noise = _noise_embedding(noise_embedding, model_channels, model_channels * channel_mult_emb)
         emb_channels = model_channels * channel_mult_emb if self.noise is not None else 0
@@ -85,7 +85,8 @@ class UNet(nn.Module):
         x = conv_unfolded(self.exit, self.norm(x), self.patch_embed)
         return x if self.head is None else self.head(x, seen, embedding)
 
-    def _check_shape(self, shape: tuple[int, int]) -> None:
+    def check_shape(self, shape: tuple[int, int]) -> None:
+        """Raises DataError for a grid (y, x) that the levels do not halve evenly."""
         if any(side % self.multiple or side < self.multiple for side in shape):
             raise DataError(
                 "network grid",
@@ -95,7 +96,7 @@ class UNet(nn.Module):
             )
 
     def _check_input(self, x: Tensor, noise: Tensor | None) -> None:
-        self._check_shape(tuple(x.shape[-2:]))
+        self.check_shape(tuple(x.shape[-2:]))
         if x.shape[1] != self.in_channels:
             raise DataError(
                 "network input",

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from labkit.errors import DataError, LabError, OutOfSpace
 
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_MORE_BYTES = 2**23
 
 
 @contextmanager
@@ -56,18 +57,39 @@ def sync(path: Path) -> None:
         os.close(handle)
 
 
-def write_error(path: Path, error: OSError) -> LabError:
+def failed_write(path: Path, unfinished: Path, error: Exception) -> LabError:
+    """The one-sentence error for a library's failed write of `path`, of which `unfinished` is there by now.
+
+    NetCDF says "HDF error" or "Permission denied" of a full disk: the system is asked again, by writing more.
+    """
+    asked = unfinished.parent / "more" if unfinished.is_dir() else unfinished
+    try:
+        with asked.open("ab") as stream:
+            stream.write(bytes(_MORE_BYTES))
+            stream.flush()
+            os.fsync(stream.fileno())
+    except OSError as why:
+        return write_error(path, error if getattr(error, "errno", None) in FULL else why)
+    finally:
+        asked.unlink(missing_ok=True)
+    return write_error(path, error)
+
+
+def write_error(path: Path, error: Exception) -> LabError:
     """The one-sentence error for a failed write of `path`."""
-    if error.errno in _FULL:
+    code, said = getattr(error, "errno", None), getattr(error, "strerror", None) or str(error)
+    if code in FULL:
         return OutOfSpace(
             f"writing {path.name}",
-            found=f"no room left ({error.strerror})",
+            found=f"no room left ({said})",
             expected="room for the whole file",
             todo="free some space or choose another disk and run the same command again; finished pieces are kept",
         )
     return DataError(
         f"writing {path.name}",
-        found=error.strerror or str(error),
+        found=said,
         expected="a place that can be written",
-        todo="choose another output path or change its permissions",
+        todo="choose another output path or change its permissions"
+        if code in (errno.EACCES, errno.EPERM, errno.EROFS)
+        else "choose another output path or check the disk; finished pieces are kept",
     )

@@ -12,6 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from labkit.border import existing, reading
 from labkit.errors import CheckpointError
 from labkit.store.atomic import atomic_file, make_folder
 
@@ -92,17 +93,26 @@ def unflatten(structure, tensors: Mapping[str, torch.Tensor]):
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[safe_open, dict]]:
+    existing(path, f"checkpoint {path.name}", kind=CheckpointError)
     try:
-        with safe_open(path, framework="pt") as file:
+        with reading_checkpoint(path), safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             if _KEY not in metadata:
                 raise _error(path, "safetensors without a labkit header", "choose a checkpoint written by labkit")
-            yield file, json.loads(metadata[_KEY])
-    except FileNotFoundError as error:
-        raise _error(path, "no such file", "check the path, or train the model first") from error
-    except (OSError, SafetensorError, ValueError) as error:
-        todo = "copy it again, or take an earlier checkpoint of the run"
-        raise _error(path, f"a damaged file or another format ({error})", todo) from error
+            header = json.loads(metadata[_KEY])
+            if not isinstance(header, dict):
+                raise _error(path, "a header that is no mapping", "choose a checkpoint written by labkit")
+            yield file, header
+    except SafetensorError as error:
+        with reading_checkpoint(path):
+            raise ValueError(str(error)) from error
+
+
+def reading_checkpoint(path: Path):
+    """A block in which what goes wrong is this checkpoint's fault: see `labkit.border.reading`."""
+    options = {"expected": "a whole labkit checkpoint", "kind": CheckpointError}
+    todo = "copy it again, or take an earlier checkpoint of the run"
+    return reading(f"checkpoint {path.name}", path, todo=todo, **options)
 
 
 def _merged(parts: Mapping) -> dict[str, torch.Tensor]:

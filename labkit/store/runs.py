@@ -9,6 +9,7 @@ from pathlib import Path
 
 import yaml
 
+from labkit.border import MODULUS, MODULUS_TODO, format_of, read_json, read_yaml
 from labkit.errors import DataError
 from labkit.store.atomic import atomic_write, make_folder, write_error
 
@@ -43,7 +44,7 @@ class RunFolder:
 
     def load_config(self) -> dict:
         """The configuration; DataError where there is none or it is not a YAML mapping."""
-        return self._mapping("config.yaml", yaml.safe_load, (OSError, yaml.YAMLError))
+        return self._mapping("config.yaml", read_yaml)
 
     def save_statistics(self, statistics: Mapping) -> None:
         """Write statistics.json."""
@@ -52,7 +53,7 @@ class RunFolder:
 
     def load_statistics(self) -> dict:
         """The statistics; DataError where there are none or the file is damaged."""
-        return self._mapping("statistics.json", json.loads, (OSError, ValueError))
+        return self._mapping("statistics.json", read_json)
 
     def log(self, **metrics) -> None:
         """Append one line of metrics, with its `step`, to metrics.jsonl."""
@@ -68,7 +69,7 @@ class RunFolder:
 
     def metrics(self) -> list[dict]:
         """All metrics logged so far, in order; lines torn by a kill are left out."""
-        if not self._metrics_path.exists():
+        if not self._metrics_path.is_file():
             return []
         lines = self._metrics_path.read_bytes().splitlines()
         return [metrics for line in lines if (metrics := _parsed(line)) is not None]
@@ -83,18 +84,16 @@ class RunFolder:
     def _metrics_path(self) -> Path:
         return self.path / "metrics.jsonl"
 
-    def _mapping(self, name: str, parse, errors: tuple[type[Exception], ...]) -> dict:
-        try:
-            content = parse((self.path / name).read_text())
-        except errors as error:
-            raise self._error(name, str(error).splitlines()[0]) from error
+    def _mapping(self, name: str, read) -> dict:
+        what, todo = f"{name} of run {self.path.name}", "choose the folder of a run that labkit made"
+        if self.path.is_file():
+            known = format_of(self.path) or "a file"
+            todo = MODULUS_TODO if known == MODULUS else todo
+            raise DataError(f"run {self.path.name}", found=known, expected="a folder", todo=todo)
+        content = read(self.path / name, what, kind=DataError)
         if not isinstance(content, dict):
-            raise self._error(name, f"{type(content).__name__}")
+            raise DataError(what, found=type(content).__name__, expected="a mapping of names", todo=todo)
         return content
-
-    def _error(self, name: str, found: str) -> DataError:
-        todo = "choose the folder of a run that labkit made"
-        return DataError(f"{name} of run {self.path.name}", found=found, expected="a mapping of names", todo=todo)
 
 
 def _ends_with_newline(path: Path) -> bool:
@@ -106,6 +105,6 @@ def _ends_with_newline(path: Path) -> bool:
 def _parsed(line: bytes) -> dict | None:
     try:
         content = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
-    return content if isinstance(content, dict) else None
+    return content if isinstance(content, dict) and isinstance(content.get("step", 0), int | float) else None

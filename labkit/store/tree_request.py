@@ -33,6 +33,8 @@ def make_request(
 
 def differences(found: Mapping, wanted: Mapping) -> list[str]:
     """What two requests differ in, by name; fingerprints may differ by rounding."""
+    if not isinstance(found, Mapping):
+        raise ValueError(f"a {type(found).__name__}")
     other = [name for name in wanted if name not in ("fingerprint", "attrs") and found.get(name) != wanted[name]]
     have, want = found.get("attrs", {}), wanted["attrs"]
     other += [f"attrs.{name}" for name in sorted({*have, *want}) if have.get(name) != want.get(name)]

@@ -15,8 +15,9 @@ import numpy as np
 import xarray as xr
 
 import labkit
+from labkit.border import read_json, reading
 from labkit.errors import DataError, OutOfSpace
-from labkit.store.atomic import atomic_file, atomic_write, make_folder, sync, write_error
+from labkit.store.atomic import atomic_file, atomic_write, failed_write, make_folder, sync
 from labkit.store.tree_assembly import (
     Block,
     Layout,
@@ -57,6 +58,7 @@ class TreeWriter:
     ) -> None:
         self.path = Path(path)
         check_suffix(self.path)
+        self._check_place()
         self.folder = self.path.with_name(self.path.name + ".partial")
         self.fields = {"truth": truth, "input": inputs}
         if interpolation is not None:
@@ -64,6 +66,7 @@ class TreeWriter:
         check_fields(f"output {self.path.name}", truth, self.fields)
         self.shape = tuple(truth.sizes[dim] for dim in ARRAY_DIMS[1:])
         self.groups = ("prediction", "oracle") if with_oracle else ("prediction",)
+        self._check_room(len(seeds) * len(self.groups) * truth.sizes["time"])
         self.request = make_request(truth, inputs, seeds, attrs, with_oracle)
         self.attrs = {name: plain(value) for name, value in attrs.items()}
         self._crs = attrs.get("crs")
@@ -90,7 +93,7 @@ class TreeWriter:
     @property
     def manifest(self) -> dict:
         """The request, and under "rejected" the members that were not written, each with its reason."""
-        rejected = [json.loads(path.read_text()) for path in sorted(self.folder.glob("*.rejected.json"))]
+        rejected = [read_json(path, path.name) for path in sorted(self.folder.glob("*.rejected.json"))]
         return self.request | {"rejected": rejected}
 
     def missing(self, group: str = "prediction") -> list[tuple[int, int]]:
@@ -138,14 +141,32 @@ class TreeWriter:
         try:
             write_tree(made, self._layout(), self._blocks(), attrs=attrs, compression=compression, digits=digits)
             _put_in_place(made, self.path)
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # the latter is what the HDF5 library makes of a failed write
+            raise failed_write(self.path, made, error) from error
+        finally:
             _remove(made)
-            raise write_error(self.path, error) from error
-        except RuntimeError as error:  # what the HDF5 library makes of a failed write
-            _remove(made)
-            raise self._assembly_error(error) from error
         shutil.rmtree(self.folder)
         return self.path
+
+    def _check_place(self) -> None:
+        """Only an output may be replaced: a folder of anything else would be gone."""
+        folder = self.path.is_dir() and any(self.path.iterdir())
+        ours = self.path.suffix == ".zarr" and any((self.path / name).exists() for name in ("zarr.json", ".zgroup"))
+        if folder and not ours:
+            raise self._error("a folder of that name", "a new file, or an output to replace", "choose another name")
+
+    def _check_room(self, pieces: int) -> None:
+        """OutOfSpace where the disk has no room for so many pieces, before any is drawn."""
+        done = sum(1 for _ in self.folder.glob("*.npy"))
+        needed = (pieces - done) * _piece_bytes(self.shape)
+        there = next(parent for parent in self.path.absolute().parents if parent.exists())
+        if needed > (free := shutil.disk_usage(there).free):
+            raise OutOfSpace(
+                f"output {self.path.name}",
+                found=f"{free / 1e9:.3g} GB free on the disk",
+                expected=f"room for {needed / 1e9:.3g} GB",
+                todo="free some space, choose another disk, or ask for fewer members or times",
+            )
 
     def _start(self, resume: bool) -> None:
         manifest = self.folder / "manifest.json"
@@ -155,21 +176,16 @@ class TreeWriter:
             make_folder(self.folder)
             atomic_write(manifest, json.dumps(self.request, indent=1).encode())
             return
-        other = differences(self._read_manifest(manifest), self.request)
+        broken = {"expected": "a whole one", "todo": f"remove {self.folder.name}"}
+        found = read_json(manifest, f"{manifest.name} of output {self.path.name}")
+        with reading(f"{manifest.name} of output {self.path.name}", **broken):
+            other = differences(found, self.request)
         if other:
             raise self._error(
                 f"the half-written output of another request ({', '.join(other)} differ)",
                 "the same request as before",
                 f"choose another output, repeat the first request, or remove {self.folder.name} to start anew",
             )
-
-    def _read_manifest(self, path: Path) -> dict:
-        try:
-            return json.loads(path.read_text())
-        except (OSError, ValueError) as error:
-            raise self._error(
-                f"an unreadable {path.name} in {self.folder.name}", "a whole one", f"remove {self.folder.name}"
-            ) from error
 
     def _write(self, group: str, time_index: int, member: int, fields: np.ndarray) -> bool:
         fields = np.ascontiguousarray(fields, dtype=np.float32)
@@ -183,8 +199,11 @@ class TreeWriter:
             record = {"group": group, "time_index": time_index, "member": member, "reason": reason}
             atomic_write(note, json.dumps(record).encode())
             return False
-        with atomic_file(path) as temporary, temporary.open("wb") as stream:
-            np.save(stream, fields, allow_pickle=False)
+        with atomic_file(path) as temporary:
+            # by way of memory: NumPy's own writing to a file does not say why it failed
+            content = io.BytesIO()
+            np.save(content, fields, allow_pickle=False)
+            temporary.write_bytes(content.getbuffer())
         note.unlink(missing_ok=True)
         return True
 
@@ -241,7 +260,10 @@ class TreeWriter:
     def _load(self, group: str, time: int, member: int) -> np.ndarray:
         path = self.folder / _piece(group, time, member)
         try:
-            return np.load(path, allow_pickle=False)
+            piece = np.load(path, allow_pickle=False)
+            if piece.shape != self.shape or piece.dtype != np.float32:
+                raise ValueError(f"{piece.dtype} {piece.shape}")
+            return piece
         except (OSError, ValueError, EOFError) as error:
             path.unlink(missing_ok=True)
             raise self._error(
@@ -252,20 +274,11 @@ class TreeWriter:
         made = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} labkit {labkit.__version__}: assembled from finished members"
         history = "\n".join(filter(None, [str(self.attrs.get("history", "")), made]))
         attrs = {name: value for name, value in self.attrs.items() if name != "crs"}
+        if self._crs is not None:
+            attrs["coordinates"] = "crs"  # to xarray no field then: CorrDiff's score_samples.py scores all that are
         attrs |= {"Conventions": "CF-1.11", "history": history, "seeds": self.seeds}
         absent = [f"{group}: time {t} member {m}" for group, keys in missing.items() for t, m in keys]
         return attrs | ({"missing_members": "; ".join(absent)} if absent else {})
-
-    def _assembly_error(self, error: RuntimeError) -> Exception:
-        free = shutil.disk_usage(self.folder).free
-        if free < 2**20 * 16:
-            return OutOfSpace(
-                f"writing {self.path.name}",
-                found=f"{free / 2**20:.0f} MB left on the disk",
-                expected="room for the whole file",
-                todo="free some space and run the same command again; finished members are kept",
-            )
-        return self._error(f"a failed write ({error})", "a disk that can be written", "check the disk and run again")
 
     def _error(self, found: str, expected: str, todo: str) -> DataError:
         return DataError(f"output {self.path.name}", found=found, expected=expected, todo=todo)

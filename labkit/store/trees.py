@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import dask.array as da
+import netCDF4
 import numpy as np
 import xarray as xr
 
 from labkit import grid
+from labkit.border import check_store, engine_of, guarded, reading, say
 from labkit.errors import DataError
 from labkit.grid import SPACE, backward, coordinates, spacing_known, with_common_dims
 from labkit.units import check_told, in_our_units
@@ -25,7 +27,6 @@ MEMBER_GROUPS = ("prediction", "oracle")
 
 _ASSUMED = "units_not_in_file"
 _CHUNK_BYTES = 8 * 2**20
-_UNREADABLE = (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError)
 
 
 def group_dims(group: str) -> tuple[str, ...]:
@@ -126,21 +127,40 @@ def _names(names) -> str:
 
 
 def _read_groups(path: Path) -> dict[str, xr.Dataset]:
-    """Every group of the file by name without the leading slash; "" is the root."""
-    if not path.exists():
-        raise _error(path, "no such file", "a NetCDF file or a Zarr folder", "check the path")
-    options = {"engine": "zarr", "consolidated": False} if path.is_dir() else {"engine": "netcdf4"}
-    try:
-        groups = xr.open_groups(path, decode_timedelta=False, **options)
-    except _UNREADABLE as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
-        raise _error(
-            path,
-            f"a file that cannot be read ({reason})",
-            "a whole NetCDF file or Zarr folder",
-            "copy or write it again; it may be truncated or of another format",
-        ) from error
-    return {name.strip("/"): dataset for name, dataset in groups.items()}
+    """Every group of the file by name without the leading slash; "" is the root.
+
+    Times that were never written, of a run that was stopped, are left out, which is said; so is text where numbers
+    belong. What is damaged further on is a DataError when it is read.
+    """
+    check_store(path, path.name)
+    with reading(path.name, path, expected="a whole NetCDF file or Zarr folder"):
+        raw = xr.open_groups(path, decode_times=False, decode_timedelta=False, cache=False, **engine_of(path))
+        written = _written_times(path, raw)
+        groups = {name.strip("/"): _decoded(dataset, written) for name, dataset in raw.items()}
+    return {name: guarded(dataset, path.name) for name, dataset in groups.items()}
+
+
+def _written_times(path: Path, raw: Mapping[str, xr.Dataset]) -> np.ndarray:
+    """Which times have a date, bool (time,); of size 0 where no group has undecoded times."""
+    found = [dataset.variables["time"] for dataset in raw.values() if "time" in dataset.variables]
+    dated = [time for time in found if time.dims == ("time",) and " since " in str(time.attrs.get("units", ""))]
+    if not dated:
+        return np.array([], bool)
+    values = np.asarray(dated[0].values)
+    never = netCDF4.default_fillvals.get(values.dtype.str[1:])
+    written = np.isfinite(values) & (values != never)
+    if not written.all():
+        say(f"{path.name}: {int((~written).sum())} of {len(written)} times were never written and are left out")
+    return written
+
+
+def _decoded(dataset: xr.Dataset, written: np.ndarray) -> xr.Dataset:
+    """With dates as dates, without the times not written and without text but in the names of times and members."""
+    if not written.all() and dataset.sizes.get("time") == len(written):
+        dataset = dataset.isel(time=written)
+    decoded = xr.decode_cf(dataset, mask_and_scale=False, decode_coords=False, decode_timedelta=False)
+    named = {"time", "ensemble"}
+    return decoded.drop_vars([n for n, v in decoded.variables.items() if v.dtype.kind not in "biuf" and n not in named])
 
 
 def _fields(path: Path, group: str, dataset: xr.Dataset) -> dict[str, xr.DataArray]:

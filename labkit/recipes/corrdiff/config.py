@@ -3,39 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from datetime import date
 from importlib import resources
+from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from labkit.border import parse_yaml, read_yaml
 from labkit.errors import ConfigError
+from labkit.sampling import Schedule
 
-Positive = Annotated[int, Field(gt=0)]
+Positive = Annotated[int, Field(gt=0, lt=2**53)]
+Size = Annotated[int, Field(gt=0, le=4096)]  # of a network: beyond lie slips of the finger that no memory holds
+Steps = Annotated[int, Field(ge=2, le=10_000)]
+DEEPEST = 8  # sections within sections
 Solver = Literal["euler", "heun", "stochastic_heun", "dpmpp_2m"]
 
 
 class Strict(BaseModel):
     """A section of the configuration; unknown keys are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class NetworkConfig(Strict):
     """Hyper-parameters of the UNet; see `labkit.models.unet.UNet`."""
 
-    model_channels: Positive = 64
-    channel_mult: tuple[Positive, ...] = (1, 2, 2)
-    num_blocks: Positive = 4
+    model_channels: Size = 64
+    channel_mult: tuple[Size, ...] = Field((1, 2, 2), min_length=1, max_length=16)
+    num_blocks: Size = 4
     attn_resolutions: tuple[Positive, ...] = (16,)
-    channel_mult_emb: Positive = 4
+    channel_mult_emb: Size = 4
     dropout: float = Field(0.13, ge=0, lt=1)
     grid_embedding: Literal["sinusoidal", "learnable", "none"] = "sinusoidal"
-    grid_channels: int = Field(4, ge=0)
-    patch_embed: Positive = 1
-    head_channels: int = Field(0, ge=0)
+    grid_channels: int = Field(4, ge=0, le=4096)
+    patch_embed: Size = 1
+    head_channels: int = Field(0, ge=0, le=4096)
 
 
 class StageConfig(Strict):
@@ -66,10 +73,15 @@ class SamplerConfig(Strict):
     """Defaults of drawing; noise levels are in units of the residuals' own standard deviation."""
 
     solver: Solver = "heun"
-    num_steps: int = Field(18, ge=2)
-    sigma_min: float = Field(0.002, gt=0)
-    sigma_max: float = Field(80.0, gt=0)
+    num_steps: Steps = 18
+    sigma_min: float = Field(0.002, ge=1e-9)
+    sigma_max: float = Field(80.0, le=1e9)
     rho: float = Field(7.0, gt=0)
+
+    @model_validator(mode="after")
+    def _levels(self) -> "SamplerConfig":
+        _check_levels(**self.model_dump())
+        return self
 
 
 class ValidationConfig(Strict):
@@ -77,8 +89,15 @@ class ValidationConfig(Strict):
 
     cases: Positive = 8
     members: int = Field(8, ge=2)
-    num_steps: int = Field(12, ge=2)
+    num_steps: Steps = 12
     solver: Solver = "heun"
+
+
+def _check_levels(**schedule) -> None:
+    try:
+        Schedule(**schedule)
+    except ConfigError as error:
+        raise PydanticCustomError("levels", "{said}", {"said": f"{error.expected} ({error.found})"}) from error
 
 
 class DataConfig(Strict):
@@ -96,6 +115,10 @@ class DataConfig(Strict):
     statistics_file: str | None = None
     cache_mb: float = 512.0  # of samples kept in memory
     mean_cache_mb: float = 320.0  # of the regression's means, in the diffusion stage
+
+
+# What says something to one reader only.
+OF_READER = ("options", "train", "validation", "test", "input_channels", "target_channels", "statistics_file")
 
 
 class PatchConfig(Strict):
@@ -121,9 +144,17 @@ class CorrDiffConfig(Strict):
     diffusion: DiffusionConfig = DiffusionConfig()
     sampler: SamplerConfig = SamplerConfig()
     validation: ValidationConfig = ValidationConfig()
-    seed: int = 0
+    seed: int = Field(0, ge=0, lt=2**53)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
+
+    @field_validator("validation")
+    @classmethod
+    def _validation_levels(cls, validation: ValidationConfig, info: ValidationInfo) -> ValidationConfig:
+        if info.data.get("sampler") is not None:
+            changes = {"solver": validation.solver, "num_steps": validation.num_steps}
+            _check_levels(**info.data["sampler"].model_dump() | changes)
+        return validation
 
     @field_validator("patch")
     @classmethod
@@ -143,13 +174,34 @@ def load_preset(name: str, overrides: Sequence[str] = ()) -> CorrDiffConfig:
     """The preset with `key.sub=value` overrides, validated; ConfigError names the path of what does not fit."""
     if name not in presets():
         raise ConfigError("preset", found=repr(name), expected=", ".join(presets()), todo="choose one of these")
-    text = (resources.files("labkit.recipes.corrdiff") / "presets" / f"{name}.yaml").read_text()
-    return validate(apply_overrides(yaml.safe_load(text) | {"preset": name}, overrides))
+    text = (resources.files("labkit.recipes.corrdiff") / "presets" / f"{name}.yaml").read_text("utf-8")
+    return configured(yaml.safe_load(text) | {"preset": name}, overrides)
+
+
+def load_file(path: str | Path, overrides: Sequence[str] = ()) -> CorrDiffConfig:
+    """The configuration in a YAML file with overrides; otherwise as `load_preset`."""
+    what = f"configuration {Path(path).name}"
+    values = read_yaml(path, what)
+    if not isinstance(values, dict):
+        todo = "begin with what labkit train --show prints"
+        raise ConfigError(what, found=type(values).__name__, expected="sections by name", todo=todo)
+    return configured(values, overrides)
+
+
+def configured(values: dict, overrides: Sequence[str]) -> CorrDiffConfig:
+    """The values with overrides, validated. Where these name another reader, what was said to the old one is dropped:
+    its options, parts, channels and statistics."""
+    changed, data = apply_overrides(values, overrides), values.get("data")
+    reader = changed["data"].get("reader") if isinstance(changed.get("data"), dict) else None
+    if isinstance(data, dict) and data.get("reader") not in (None, reader):
+        kept = {key: value for key, value in data.items() if key not in OF_READER}
+        changed = apply_overrides(values | {"data": kept}, overrides)
+    return validate(changed)
 
 
 def apply_overrides(values: dict, overrides: Sequence[str]) -> dict:
-    """A copy of nested `values` with each `key.sub=value` set; values are read as YAML."""
-    result = yaml.safe_load(yaml.safe_dump(values))
+    """A copy of nested `values` with each `key.sub=value` set; values are read as YAML without aliases."""
+    result = deepcopy(values)
     for text in overrides:
         path, equals, value = text.partition("=")
         if not equals or not path.strip():
@@ -157,6 +209,8 @@ def apply_overrides(values: dict, overrides: Sequence[str]) -> dict:
                 "override", found=repr(text), expected="key.sub=value", todo="write it with an equals sign"
             )
         *parents, last = path.strip().split(".")
+        if len(parents) > DEEPEST:
+            raise ConfigError(f"override {path[:40]}", found="a long path", expected="a short one", todo="check it")
         section = result
         for depth, parent in enumerate(parents, 1):
             if not isinstance(section.setdefault(parent, {}), dict):
@@ -171,13 +225,16 @@ def validate(values: dict) -> CorrDiffConfig:
     """The configuration, or a ConfigError that names the first path that does not fit."""
     try:
         return CorrDiffConfig.model_validate(values)
+    except RecursionError as error:
+        found, todo = "sections nested too deep", "check the file"
+        raise ConfigError("configuration", found=found, expected="a few levels", todo=todo) from error
     except ValidationError as error:
         first = error.errors()[0]
         path = ".".join(str(part) for part in first["loc"])
         unknown = first["type"] == "extra_forbidden"
         raise ConfigError(
             f"configuration at {path}",
-            found="an unknown key" if unknown else repr(first.get("input")),
+            found="an unknown key" if unknown else repr(first.get("input"))[:200],
             expected=_expected(path, unknown, first["msg"]),
             todo="correct it (labkit train --show prints the whole configuration)",
         ) from error
@@ -195,8 +252,5 @@ def _expected(path: str, unknown: bool, message: str) -> str:
 
 def _parsed(text: str, value: str):
     """The value as YAML reads it, but dates as text, which is what the readers take and JSON holds."""
-    try:
-        parsed = yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise ConfigError("override", found=repr(text), expected="a YAML value", todo="quote it") from error
+    parsed = parse_yaml(value, f"override {text[:80]!r}")
     return value if isinstance(parsed, date) else parsed

@@ -205,7 +205,7 @@ def _writer(model, pairs: Pairs, path, times, seeds, schedule: Schedule, with_or
         truth=pairs.target.isel(time=times),
         inputs=_inputs_on_grid(pairs, times),
         interpolation=pairs.interpolated(times),
-        seeds=[int(seed) for seed in seeds],
+        seeds=seeds,
         attrs=attrs,
         with_oracle=with_oracle,
     )

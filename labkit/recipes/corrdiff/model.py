@@ -30,10 +30,12 @@ from labkit.models.hardware import Hardware
 from labkit.models.unet import UNet
 from labkit.recipes.corrdiff.config import CorrDiffConfig, validate
 from labkit.recipes.corrdiff.regression import Channels, Regression
-from labkit.store.checkpoints import checkpoint_hash, load_checkpoint, load_header
+from labkit.store.checkpoints import checkpoint_hash, load_checkpoint, load_header, reading_checkpoint
 from labkit.store.runs import RunFolder
 from labkit.training import check_header
 from labkit.variables import lookup
+
+MOST_CELLS = 2**28  # of a domain; a damaged header may say anything
 
 
 class CorrDiff:
@@ -249,9 +251,11 @@ def load(
     path = folder.checkpoint_path(stages[-1])
     header = load_header(path)
     check_header(path.name, header, {"recipe": "corrdiff"})
-    channels = Channels(*(tuple(header[name]) for name in ("input", "invariant", "target")))
+    with reading_checkpoint(path):
+        channels = Channels(*(tuple(map(str, header[name])) for name in ("input", "invariant", "target")))
+        shape, factor = (_cells(header[name]) for name in ("shape", "factor"))
     statistics = Statistics.from_dict(folder.load_statistics())
-    model = CorrDiff(config, channels, statistics, shape=header["shape"], factor=header["factor"])
+    model = CorrDiff(config, channels, statistics, shape=shape, factor=factor)
     model.folder = folder
     for stage in stages:
         restore(model, stage)
@@ -275,7 +279,24 @@ def restore(model: CorrDiff, stage: str) -> None:
         ) from error
     network.eval().requires_grad_(False)
     if stage == "diffusion":
-        model.residual_std = torch.tensor(header["residual_std"], device=model.hardware.device)
+        model.residual_std = residual_std_in(model, path, header)
+
+
+def residual_std_in(model: CorrDiff, path: Path, header: dict) -> Tensor:
+    """The residuals' standard deviation (C,) that a checkpoint's header tells."""
+    with reading_checkpoint(path):
+        found = torch.tensor(header["residual_std"], dtype=torch.float32)
+        if found.shape != (len(model.channels.target),) or not bool((found.isfinite() & (found > 0)).all()):
+            raise ValueError(f"residual_std = {header['residual_std']}")
+    return found.to(model.hardware.device)
+
+
+def _cells(pair: Sequence[int]) -> tuple[int, int]:
+    """Numbers of cells (y, x) out of a header."""
+    y, x = map(int, pair)
+    if not 0 < y * x <= MOST_CELLS or y < 0:
+        raise ValueError(f"{y} x {x} cells")
+    return y, x
 
 
 def stage_header(model: CorrDiff, stage: str) -> dict:

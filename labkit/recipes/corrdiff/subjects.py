@@ -8,13 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import xarray as xr
-import yaml
 
 from labkit.data.catalogue import READERS, open_pairs
 from labkit.data.field_tree import baseline_channels, spread, tree_of
 from labkit.data.pairs import Pairs
 from labkit.errors import ConfigError
-from labkit.recipes.corrdiff.config import CorrDiffConfig, apply_overrides, load_preset, presets, validate
+from labkit.recipes.corrdiff.config import CorrDiffConfig, apply_overrides, load_file, load_preset, presets
 from labkit.recipes.corrdiff.model import CorrDiff, load, load_in_turn, open_part
 from labkit.store.trees import open_tree
 
@@ -77,7 +76,7 @@ def open_subject(what: str, options: Sequence[str] = ()) -> Subject:
         return of_config(load_preset(what, options))
     path = Path(what)
     if path.is_file() and path.suffix in (".yaml", ".yml"):
-        return of_config(validate(apply_overrides(yaml.safe_load(path.read_text()), options)))
+        return of_config(load_file(path, options))
     if path.exists():
         _refuse_options(path, options)
         return _run(path) if (path / "config.yaml").is_file() else _tree(path)

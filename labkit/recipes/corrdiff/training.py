@@ -18,7 +18,7 @@ from labkit.data.samples import shared_invariant
 from labkit.data.statistics import Statistics, compute_statistics
 from labkit.diffusion.edm import edm_loss
 from labkit.diffusion.patches import cut
-from labkit.errors import ConfigError
+from labkit.errors import ConfigError, DataError, LabError
 from labkit.recipes.corrdiff.config import CorrDiffConfig
 from labkit.recipes.corrdiff.drawing import draw_cases
 from labkit.recipes.corrdiff.model import (
@@ -27,6 +27,7 @@ from labkit.recipes.corrdiff.model import (
     load_in_turn,
     open_part,
     residual_std,
+    residual_std_in,
     restore,
     rmse,
     stage_header,
@@ -55,11 +56,14 @@ def train(
     damaged or of another model, Cancelled after Ctrl-C.
     """
     folder = RunFolder(run)
-    _claim(folder, config)
+    _check_folder(folder, config)
     pairs, validation = open_part(config, "train"), open_part(config, "validation")
     statistics = _statistics(config, folder, pairs)
     model = CorrDiff(config, Channels.of(pairs), statistics, shape=pairs.shape, factor=pairs.factor)
     model.folder = folder
+    for part, opened in (("validation", validation), ("test", open_part(config, "test"))):
+        _check_part(model, part, opened)
+    _whole_invariant(model, pairs)  # raises for what only the second stage would miss
     options = {"tensorboard": tensorboard, "on_log": on_log, "quiet": quiet}
     stream = None
     for stage in STAGES:
@@ -69,14 +73,40 @@ def train(
     return model
 
 
-def _claim(folder: RunFolder, config: CorrDiffConfig) -> None:
-    """Write the configuration into a new folder, or check that the folder's own is the same."""
-    values = json.loads(config.model_dump_json())
+def _check_part(model: CorrDiff, part: str, pairs: Pairs) -> None:
+    """What is drawn after training, or judged by meanwhile, must be what the model can take: known before it begins."""
+    try:
+        if not len(pairs):
+            raise DataError("times", found="none", expected="one or more", todo="choose other times")
+        model.check(pairs)
+        if model.config.patch is not None:
+            model.patch_grid(pairs.shape)
+        if model.config.patch is None or not model.regression_in_patches:
+            model.regression.unet.check_shape(pairs.shape)
+        if model.config.patch is None:
+            model.diffusion.network.check_shape(pairs.shape)
+    except LabError as error:
+        raise type(error)(
+            f"data.{part}: {error.what}",
+            found=error.found,
+            expected=error.expected,
+            todo=f"correct data.{part}, which is needed after the first stage",
+        ) from error
+
+
+def _claim(model: CorrDiff) -> None:
+    """Write configuration and statistics into a new folder: once nothing more can be refused."""
+    if not ((model.folder.path / "config.yaml").exists() and model.folder.statistics_path.exists()):
+        model.folder.save_statistics(model.statistics.to_dict())
+        model.folder.save_config(json.loads(model.config.model_dump_json()))
+
+
+def _check_folder(folder: RunFolder, config: CorrDiffConfig) -> None:
+    """Raises ConfigError where the folder holds a run of another configuration."""
     if not (folder.path / "config.yaml").exists():
-        folder.save_config(values)
         return
     found = folder.load_config()
-    if path := _first_difference(found, values):
+    if path := _first_difference(found, json.loads(config.model_dump_json())):
         raise ConfigError(
             f"run folder {folder.path.name}",
             found=f"a run with another {path}",
@@ -96,14 +126,11 @@ def _first_difference(found, wanted) -> str:
 
 
 def _statistics(config: CorrDiffConfig, folder: RunFolder, pairs: Pairs) -> Statistics:
-    if folder.statistics_path.exists():
+    if folder.statistics_path.exists() and (folder.path / "config.yaml").exists():
         return Statistics.from_dict(folder.load_statistics())
     if config.data.statistics_file:
-        statistics = Statistics.load(Path(config.data.statistics_file))
-    else:
-        statistics = compute_statistics(pairs, max_samples=config.data.statistics_samples)
-    folder.save_statistics(statistics.to_dict())
-    return statistics
+        return Statistics.load(Path(config.data.statistics_file))
+    return compute_statistics(pairs, max_samples=config.data.statistics_samples)
 
 
 def _train_stage(
@@ -130,6 +157,7 @@ def _train_stage(
         reuse=earlier,
         pin=model.hardware.device.type == "cuda",
     )
+    _claim(model)
     Trainer(
         model.stage_weights(stage),
         loss,
@@ -180,7 +208,7 @@ def _residual_std(model: CorrDiff, validation: Pairs, header: dict) -> Tensor:
         return residual_std(model, validation, _cases(validation, 64))
     found = load_header(path)
     check_header(path.name, found, header)
-    return torch.tensor(found["residual_std"], device=model.hardware.device)
+    return residual_std_in(model, path, found)
 
 
 class _Means:
