@@ -95,7 +95,6 @@ def _without(pairs: Pairs, region: Region) -> Pairs:
     return replace(
         pairs,
         input=pairs.input.where(~xr.DataArray(coarse, dims=("y_in", "x_in")), hidden.astype(np.float32)).astype("f4"),
-        target=pairs.target.where(~xr.DataArray(fine, dims=("y", "x"))),
         mask=pairs.mask & ~xr.DataArray(fine, dims=("y", "x")),
     )
 

@@ -270,8 +270,6 @@ def _judge_diffusion(model: CorrDiff, validation: Pairs):
     batch_size = default_batch(model, validation.shape, members=len(cases) * len(seeds))
     schedule = _schedule(model, solver=settings.solver, num_steps=settings.num_steps)
     truth = np.asarray(validation.target.isel(time=cases).data)
-    if validation.mask is not None:
-        truth = np.where(validation.mask.isel(time=cases).values[:, None], truth, np.nan)
     rivals = _rivals(model, validation, cases, seeds, truth)
     scale = model.residual_std.cpu().numpy() * model.statistics.std("target", model.channels.target)
 
