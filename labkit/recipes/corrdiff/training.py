@@ -269,8 +269,7 @@ def _judge_diffusion(model: CorrDiff, validation: Pairs):
     seeds = list(range(settings.members))
     batch_size = default_batch(model, validation.shape, members=len(cases) * len(seeds))
     schedule = _schedule(model, solver=settings.solver, num_steps=settings.num_steps)
-    truth = np.asarray(validation.target.isel(time=cases).data)
-    rivals = _rivals(model, validation, cases, seeds, truth)
+    truth, rivals = _rivals(validation, cases, seeds)
     scale = model.residual_std.cpu().numpy() * model.statistics.std("target", model.channels.target)
 
     def judge(network: nn.Module) -> dict[str, float]:
@@ -291,13 +290,18 @@ def _judge_diffusion(model: CorrDiff, validation: Pairs):
     return judge
 
 
-def _rivals(model: CorrDiff, pairs: Pairs, cases: list[int], seeds: list[int], truth: np.ndarray):
-    """CRPS (channel,) of interpolation and of the oracle, or None where no law is known."""
+def _rivals(pairs: Pairs, cases: list[int], seeds: list[int]):
+    """Truth (case, channel, y, x), and the CRPS (channel,) of interpolation and oracle, or None where no law is known.
+
+    The truth is NaN where the interpolation of a channel has gaps: all are compared on the same cells."""
+    truth = np.asarray(pairs.target.isel(time=cases).data)
     if pairs.oracle is None:
-        return None
+        return truth, None
     oracle = np.stack([pairs.oracle(pairs, case, [10_000 + seed for seed in seeds]) for case in cases])
-    baseline = np.abs(pairs.interpolated(cases).values - truth).mean((0, 2, 3))
-    return baseline, _fair_crps(oracle, truth)
+    baseline = pairs.interpolated(cases).values
+    gaps = np.isnan(baseline)
+    truth = np.where(gaps & ~gaps.all((0, 2, 3), keepdims=True), np.nan, truth)
+    return truth, (_fair_crps(baseline[:, None].repeat(2, axis=1), truth), _fair_crps(oracle, truth))
 
 
 def _fair_crps(members: np.ndarray, truth: np.ndarray) -> np.ndarray:
