@@ -130,7 +130,7 @@ def _lacks(field: xr.DataArray, members: np.ndarray | None) -> bool:
 
 def _largest(there: np.ndarray) -> np.ndarray:
     """Members (of member, time) that leave most to compare: the product of their number less one, for the spread, and
-    of the times at which all of them are there; of the number itself where no two members meet. All, where none does."""
+    of the times at which all of them are there; of their number itself where no two ever meet. All, where none does."""
     order = np.argsort(-there.sum(1), kind="stable")
     times = np.logical_and.accumulate(there[order]).sum(1)  # with the first, the first two ... members
     count = np.arange(1, len(order) + 1)

@@ -104,9 +104,9 @@ def compare_trees(
     """`paired_scores` of two output trees by variable, over the times that both have: (variable, score).
 
     `p_adjusted` takes account of all of them (`false_discovery`). Both are compared on the cells that both know
-    (`common.on_common_cells`): `count` by variable, and the attribute `left_out`, what is missing by variable. Attribute
-    `times`: how many were compared. Raises DataError where they share no variable or fewer than two times, or where
-    their truths differ.
+    (`common.on_common_cells`): `count` by variable, and the attribute `left_out`, what is missing by variable.
+    Attribute `times`: how many were compared. Raises DataError where they share no variable or fewer than two times, or
+    where their truths differ.
     """
     variables = [name for name in _variables(first, source) if name in _variables(second, source)]
     times = np.intersect1d(first["truth"].time.values, second["truth"].time.values)

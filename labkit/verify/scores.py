@@ -114,7 +114,8 @@ def score_tree(
     `score`; the CRPS of the single fields interpolation and regression is their MAE. With a `baseline` and an oracle
     there is also `achieved_skill` in CRPS. All sources are compared on the cells that all of them know
     (`common.on_common_cells`): `count` says how many, `members` how many of an ensemble, the attribute `left_out` what
-    is missing by variable. Without any truth there are `spread`, `count` and `members` alone. NaN marks what a source lacks.
+    is missing by variable. Without any truth there are `spread`, `count` and `members` alone. NaN marks what a source
+    lacks.
     """
     truth, prediction = tree["truth"], tree["prediction"]
     variables = [str(name) for name in truth.data_vars if name in prediction.data_vars]
