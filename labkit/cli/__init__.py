@@ -188,9 +188,12 @@ def _sample(options) -> None:
 
 
 def _score(options) -> None:
+    from labkit.store.sound import NEVER_WRITTEN
     from labkit.store.trees import open_tree
 
     with open_tree(options.tree) as tree:
+        if missing := tree.attrs.get(NEVER_WRITTEN):
+            print(f"never written, so that it takes no part: {missing}")
         if options.compare:
             table = _compared(tree, options)
         else:
@@ -268,14 +271,9 @@ def _positive(text: str) -> int:
 
 def parse_positions(text: str, n: int) -> list[int]:
     """Positions below `n` named by "start:stop[:step]" or "3,5,8"; ConfigError where the text is neither."""
-    try:
-        if ":" in text:
-            return list(range(n))[slice(*(int(part) if part else None for part in text.split(":")))]
-        return [int(part) for part in text.split(",")]
-    except (TypeError, ValueError) as error:
-        raise ConfigError(
-            "times", found=repr(text), expected="start:stop[:step] or 3,5,8", todo="count from 0"
-        ) from error
+    from labkit.data.parts import positions
+
+    return positions(text, n)
 
 
 def _yaml(values: dict) -> str:

@@ -10,6 +10,7 @@ import xarray as xr
 
 from labkit.data.regrid import upsample
 from labkit.errors import DataError
+from labkit.store.sound import check_dates
 from labkit.variables import canonical, lookup
 
 INPUT_DIMS = ("time", "channel", "y_in", "x_in")
@@ -183,6 +184,7 @@ def _check_times(coarse: xr.DataArray, fine: xr.DataArray) -> None:
         )
     if "time" not in coarse.coords or "time" not in fine.coords:
         return
+    check_dates(fine.time.values, "times of pairs")
     differ = np.flatnonzero(coarse.time.values != fine.time.values)
     if differ.size:
         first = differ[0]

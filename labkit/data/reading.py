@@ -10,17 +10,19 @@ import numpy as np
 import xarray as xr
 
 from labkit.errors import DataError
+from labkit.store.sound import check_calendars, refuse_unwritten
 from labkit.variables import canonical
 
 
 def open_lazily(path: str | Path, *, group: str | None = None, chunks: dict | None = None) -> xr.Dataset:
     """A NetCDF file or Zarr store, or one group of it, as dask arrays in the file's own chunks or those given.
 
-    Raises DataError where there is no such file or group, or where it cannot be read.
+    Raises DataError where there is no such file or group, where it cannot be read, and where its dates are of another
+    calendar; when they are read, of values that were never written.
     """
     what = f"data file {Path(path).name}" + (f", group {group}" if group else "")
     try:
-        return xr.open_dataset(path, group=group, chunks=chunks or {}, **_engine(path))
+        dataset = xr.open_dataset(path, group=group, chunks=chunks or {}, **_engine(path))
     except FileNotFoundError as error:
         raise DataError(what, found="no such file or group", expected="a file", todo="check the path") from error
     except (OSError, ValueError, KeyError, RuntimeError) as error:
@@ -30,6 +32,8 @@ def open_lazily(path: str | Path, *, group: str | None = None, chunks: dict | No
             expected="a whole NetCDF4 file or Zarr store" + (f" with a group {group!r}" if group else ""),
             todo="check that it was written and copied to its end",
         ) from error
+    check_calendars(dataset, Path(path).name)
+    return dataset if Path(path).is_dir() else refuse_unwritten(dataset, Path(path).name)
 
 
 def _engine(path: str | Path) -> dict:

@@ -14,6 +14,7 @@ import xarray as xr
 import zarr
 
 from labkit.errors import DataError
+from labkit.store.sound import ALL_CHUNKS
 from labkit.variables import lookup
 
 _MEMBER_ATTRS = {"long_name": "ensemble member", "standard_name": "realization"}
@@ -201,25 +202,30 @@ class _NetCDF:
 class _Zarr:
     def __init__(self, path: Path, compression: int) -> None:
         self.file = zarr.open_group(path, mode="w", zarr_format=3)
+        # empty chunks are written too, so that one that is gone is not taken for one without data
+        self.file.attrs[ALL_CHUNKS] = 1
+        self.arrays: dict[str, zarr.Array] = {}
         self.compressors = zarr.codecs.BloscCodec(cname="zstd", clevel=compression, shuffle="shuffle")
 
     def attributes(self, attrs: Mapping) -> None:
         self.file.attrs.update(attrs)
 
     def create(self, variable: Layout, attrs: Mapping) -> None:
-        self.file.create_array(
-            f"{variable.group}/{variable.name}".strip("/"),
+        name = f"{variable.group}/{variable.name}".strip("/")
+        self.arrays[name] = self.file.create_array(  # kept, because opened anew it would leave out empty chunks again
+            name,
             shape=variable.shape,
             chunks=variable.chunks,
             dtype=variable.dtype,
             dimension_names=variable.dims,
             compressors=self.compressors,
+            config={"write_empty_chunks": True},
             fill_value=float("nan") if variable.group else None,
             attributes=dict(attrs),
         )
 
     def put(self, group: str, name: str, where: tuple, values: np.ndarray) -> None:
-        self.file[f"{group}/{name}".strip("/")][where or ...] = values
+        self.arrays[f"{group}/{name}".strip("/")][where or ...] = values
 
     def close(self) -> None:
         self.file.store.close()

@@ -150,14 +150,22 @@ def _said(observed, known, present, kept, fields: Mapping[str, xr.DataArray]) ->
             labels = fields[source][MEMBER].values[lost] if MEMBER in fields[source].coords else lost
             parts.append(f"{_count(lost.size, len(present[source]), 'member')} of the {source} ({_listed(labels)})")
     seen = observed.values > 0 if observed.any() else np.ones(observed.size, bool)
+    if not seen.all():
+        parts.append(f"{_count((~seen).sum(), seen.size, 'time')} ({_labels(observed, ~seen)}) without truth")
     gone = {s: seen & ~present[s][kept[s]].all(0) for s in kept}
     gone |= {s: seen & (counts.values == 0) for s, counts in known.items() if s not in kept}
-    gone = {source: np.flatnonzero(times) for source, times in gone.items() if times.any()}
+    gone = {source: times for source, times in gone.items() if times.any()}
     if gone:
-        lost = np.unique(np.concatenate(list(gone.values())))
-        labels = [str(label)[:16] for label in observed[TIME].values[lost]] if TIME in observed.coords else lost
-        parts.append(f"{_count(lost.size, int(seen.sum()), 'time')} ({_listed(labels)}) lacking in {', '.join(gone)}")
+        lost = np.logical_or.reduce(list(gone.values()))
+        parts.append(
+            f"{_count(lost.sum(), seen.sum(), 'time')} ({_labels(observed, lost)}) lacking in {', '.join(gone)}"
+        )
     return "; ".join(parts)
+
+
+def _labels(times: xr.DataArray, chosen: np.ndarray) -> str:
+    labels = times[TIME].values[chosen] if TIME in times.coords else np.flatnonzero(chosen)
+    return _listed([str(label)[:16] for label in labels])
 
 
 def _count(lost: int, of: int, what: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from labkit.data.batches import Batch, Batches
 from labkit.data.pairs import Pairs
+from labkit.data.parts import check_parts
 from labkit.data.samples import shared_invariant
 from labkit.data.statistics import Statistics, compute_statistics
 from labkit.diffusion.edm import edm_loss
@@ -55,8 +57,8 @@ def train(
     damaged or of another model, Cancelled after Ctrl-C.
     """
     folder = RunFolder(run)
+    pairs, validation = _separate_parts(config, quiet)
     _claim(folder, config)
-    pairs, validation = open_part(config, "train"), open_part(config, "validation")
     statistics = _statistics(config, folder, pairs)
     model = CorrDiff(config, Channels.of(pairs), statistics, shape=pairs.shape, factor=pairs.factor)
     model.folder = folder
@@ -67,6 +69,16 @@ def train(
             stream = _train_stage(model, stage, pairs, validation, stream, options)
         restore(model, stage)
     return model
+
+
+def _separate_parts(config: CorrDiffConfig, quiet: bool) -> tuple[Pairs, Pairs]:
+    """Training and validation pairs, after a look that they, and the test where it is named, share no sample."""
+    named = ("train", "validation", *(("test",) if config.data.test else ()))
+    parts = {name: open_part(config, name) for name in named}
+    for sentence in check_parts(parts):
+        if not quiet:
+            print(f"note: {sentence}", file=sys.stderr)
+    return parts["train"], parts["validation"]
 
 
 def _claim(folder: RunFolder, config: CorrDiffConfig) -> None:
