@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 
 from labkit.errors import DataError
+from labkit.store.sound import check_sound, without_unwritten
 from labkit.variables import lookup
 
 FIELD_DIMS = ("time", "y", "x")
@@ -41,6 +42,7 @@ def open_tree(path: str | Path) -> xr.DataTree:
     """
     path = Path(path)
     groups = _read_groups(path)
+    check_sound(path, groups)
     if "prediction" not in groups:
         have = ", ".join(sorted(name for name in groups if name)) or "none"
         raise _error(path, f"groups: {have}", "a group 'prediction'", "open the output of a CorrDiff or labkit run")
@@ -154,7 +156,7 @@ def _chunked(dataset: xr.Dataset, token: str) -> xr.Dataset:
     if "ensemble" in dataset.dims:
         chunks["ensemble"] = members
     time = dataset.sizes.get("time", 1)
-    chunked = dataset.chunk({d: n for d, n in chunks.items() if d in dataset.dims}, token=token)
+    chunked = without_unwritten(dataset.chunk({d: n for d, n in chunks.items() if d in dataset.dims}, token=token))
     order = [dim for dim in MEMBER_DIMS if dim in dataset.dims or dim == "time"]
     fixed = {n: v if "time" in v.dims else v.expand_dims(time=time) for n, v in chunked.data_vars.items()}
     return xr.Dataset(fixed).transpose(*order)
