@@ -10,6 +10,7 @@ import xarray as xr
 
 from labkit.data.grids import axes_km, covering_cells, latitude_longitude, with_our_dims
 from labkit.data.pairs import Pairs
+from labkit.data.parts import Samples, Times, part_of
 from labkit.data.reading import choose, open_lazily, stack
 from labkit.errors import DataError
 
@@ -26,6 +27,8 @@ def open_files(
     spacing_km: float | None = None,
     missing: str = "refuse",
     chunk: int = 8,
+    times: Times | None = None,
+    samples: Samples | None = None,
 ) -> Pairs:
     """A coarse and a fine file (NetCDF or Zarr) as pairs; opening reads coordinates only.
 
@@ -35,7 +38,8 @@ def open_files(
     to north. A coarse grid that reaches beyond the fine one is cropped to it, and centres of cells must fit where
     both files have positions. `dims` maps dimension names {theirs: "time" | "y" | "x"} where they are not common
     ones; `spacing_km` is that of the target where its file has no positions. NaN in the target is refused when it
-    is read, or with `missing="mask"` becomes the mask. The unit of each channel is the coordinate `units`.
+    is read, or with `missing="mask"` becomes the mask. The unit of each channel is the coordinate `units`. `times`
+    (first, last) and `samples` (such as "0:200") choose a part (`data.parts`).
     """
     if missing not in ("refuse", "mask"):
         raise DataError("missing", found=missing, expected='"refuse" or "mask"', todo="choose one of the two")
@@ -44,18 +48,19 @@ def open_files(
     coarse = covering_cells(coarse, fine)
     y, x = axes_km(fine, spacing_km, "target")
     coordinates = {"y": y, "x": x, **_degrees(fine)}
-    times = {"time": fine["time"].values}
+    stamps = {"time": fine["time"].values}
     inputs = _channels(coarse, "input", input_channels, ("time", "channel", "y", "x"))
     targets = _channels(fine, "target", target_channels, ("time", "channel", "y", "x"))
-    targets = targets.assign_coords(times | coordinates)
+    targets = targets.assign_coords(stamps | coordinates)
     statics = _invariants(invariant, invariant_channels, dims, fine)
-    return Pairs(
-        input=inputs.rename(y="y_in", x="x_in").assign_coords(times | _coarse_axes(y, x, inputs)).rename("input"),
+    pairs = Pairs(
+        input=inputs.rename(y="y_in", x="x_in").assign_coords(stamps | _coarse_axes(y, x, inputs)).rename("input"),
         target=targets.rename("target"),
         invariant=statics.assign_coords(coordinates).rename("invariant"),
         mask=targets.notnull().all("channel").rename("mask") if missing == "mask" else None,
         attrs={"source": f"{Path(input).name} and {Path(target).name}", **_projection(fine)},
     )
+    return part_of(pairs, times=times, samples=samples)
 
 
 def _opened(path: str | Path, what: str, dims: Mapping[str, str] | None, chunk: int) -> xr.Dataset:
