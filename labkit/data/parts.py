@@ -25,7 +25,7 @@ def part_of(pairs: Pairs, *, times: Times | None = None, samples: Samples | None
     Raises ConfigError for what is no time or position, DataError where nothing is left.
     """
     if times is not None:
-        pairs = pairs.isel(_compact(_between(pairs, *_two(times))))
+        pairs = pairs.isel(_compact(_between(pairs, *first_and_last(times))))
     if samples is not None:
         pairs = pairs.isel(_compact(positions(samples, len(pairs))))
     return pairs
@@ -117,7 +117,8 @@ def _overlap(first: str, second: str, stamps: np.ndarray, total: int) -> ConfigE
     )
 
 
-def _two(times: Times) -> tuple[np.datetime64, np.datetime64]:
+def first_and_last(times: Times) -> tuple[np.datetime64, np.datetime64]:
+    """The two times that bound a part; ConfigError where they are not two, in order."""
     try:
         first, last = (np.datetime64(time) for time in times)
     except (TypeError, ValueError) as error:

@@ -12,7 +12,7 @@ import pyproj
 import xarray as xr
 
 from labkit.data.pairs import Pairs, rain_from_reflectivity
-from labkit.data.parts import Samples, Times, part_of
+from labkit.data.parts import Samples, Times, first_and_last, part_of
 from labkit.data.pgm import EARTH_RADIUS_M, MISSING, Header, cell_centres_m, read_header, read_image
 from labkit.data.public import datasets, fetch
 from labkit.data.regrid import block_mean
@@ -108,7 +108,7 @@ def _frames(folder: Path, times: Times | None) -> tuple[list[Path], list[Header]
     found = sorted([*folder.glob("*.pgm"), *folder.glob("*.pgm.gz")])
     frames = sorted(((read_header(path), path) for path in found), key=lambda frame: frame[0].time)
     if times is not None:
-        first, last = np.datetime64(times[0]), np.datetime64(times[1])
+        first, last = first_and_last(times)
         frames = [frame for frame in frames if first <= frame[0].time <= last]
     if not frames:
         raise DataError(

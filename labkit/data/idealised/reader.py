@@ -15,7 +15,7 @@ from labkit.data.idealised.fine_scale import TARGETS, NoiseMaker, coarse_state, 
 from labkit.data.idealised.large_scale import state_at
 from labkit.data.idealised.terrain import Terrain, build_terrain
 from labkit.data.pairs import Pairs
-from labkit.data.parts import Samples, Times, part_of
+from labkit.data.parts import Samples, Times, first_and_last, part_of
 from labkit.data.regrid import block_mean
 from labkit.errors import DataError
 
@@ -135,7 +135,7 @@ def open_idealised(
     Further keywords are those of `IdealisedConfig`. Hours are generated `chunk` at a time.
     """
     settings = IdealisedConfig(**{**config, "shape": tuple(config.get("shape", (64, 64)))})
-    start, end = times if times is not None else (start, end)
+    start, end = (start, end) if times is None else first_and_last(times)
     times = _times(start, end, step_h)
     place = world(settings)
     hours = _hours(times)
@@ -201,7 +201,7 @@ def _hours(times: np.ndarray) -> np.ndarray:
 
 
 def _times(start: str, end: str, step_h: int) -> np.ndarray:
-    first, last = np.datetime64(start, "h"), np.datetime64(end, "h")
+    first, last = (np.datetime64(time).astype("datetime64[h]") for time in (start, end))
     if last < first:
         raise DataError("times", found=f"{start} to {end}", expected="an end after the start", todo="swap them")
     return np.arange(first, last + np.timedelta64(1, "h"), np.timedelta64(step_h, "h"))
