@@ -22,6 +22,7 @@ import numpy as np
 import xarray as xr
 import yaml
 from xarray.backends import BackendArray
+from xarray.backends.netCDF4_ import NETCDF4_PYTHON_LOCK
 from xarray.core import indexing
 
 from labkit.errors import ConfigError, DataError, LabError
@@ -231,7 +232,7 @@ def _in_netcdf(path: str | Path) -> list[Declared]:
         for inner in group.groups.values():
             yield from walk(inner)
 
-    with netCDF4.Dataset(path) as file:
+    with NETCDF4_PYTHON_LOCK, netCDF4.Dataset(path) as file:  # dask's threads read others by the same library
         return list(walk(file))
 
 

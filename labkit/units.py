@@ -37,6 +37,7 @@ _SPELLINGS = {
 }
 _KILOGRAMS_A_METRE = cf_units.Unit("1000 kg m-3")  # of liquid water
 _PERCENTILES = (1, 50, 99)
+_NEVER_WRITTEN = 1e30  # the NetCDF library's fill value is larger
 
 
 def in_our_units(
@@ -50,8 +51,7 @@ def in_our_units(
 
     units: of variables, by the file's or the registry's name, of which the file says none or one that cannot be theirs.
     otherwise: the unit wanted of variables that the registry does not know; without it theirs stays. Raises DataError
-    for a unit that cannot be converted, and where there is none and the values (of one field, which is read for it) lie
-    outside of what the variable can be.
+    for a unit that cannot be converted. Where there is none, ours is taken: see `check_plausible`.
     """
     told = {canonical(name): unit for name, unit in (units or {}).items()}
     return {
@@ -60,6 +60,33 @@ def in_our_units(
         )
         for name, field in fields.items()
     }
+
+
+def check_plausible(fields: Mapping[str, xr.DataArray], what: str, *, units: Mapping[str, str] | None = None) -> None:
+    """DataError where a variable has no unit and one of its fields, which is read for it, cannot be in ours."""
+    told = {canonical(name) for name in units or {}}
+    for name, field in fields.items():
+        silent = not str(field.attrs.get("units", "")).strip() and canonical(name) not in told
+        if silent and lookup(name).plausible is not None:
+            _check_field(name, field, lookup(name), what)
+
+
+def _check_field(name: str, field: xr.DataArray, known: Variable, what: str) -> None:
+    middle = {dim: field.sizes[dim] // 2 for dim in field.dims if dim not in ("y", "x")}
+    values = np.asarray(field.isel(middle).values, np.float64)
+    values = values[np.abs(values) < _NEVER_WRITTEN]  # which NaN is not either
+    if not values.size:
+        return
+    low, median, high = np.percentile(values, _PERCENTILES)
+    least, most = known.plausible
+    slack = 1e-4 * (most - least)  # packed to 16 bits, what is zero may be a little less
+    if low < least - slack or high > most + slack:
+        raise DataError(
+            f"units of {name} in {what}",
+            found=f"none, and values about {median:.4g} ({low:.4g} to {high:.4g})",
+            expected=f"{known.units}, in which {known.long_name} lies within {least:g} to {most:g}",
+            todo=f"say which they are: units={{'{name}': '...'}}, in the terminal --units {name}=...",
+        )
 
 
 def check_told(units: Mapping[str, str], names: Collection[str], what: str) -> None:
@@ -115,10 +142,7 @@ def _converted(name: str, field: xr.DataArray, known: Variable, what: str, told:
         theirs = told.strip()
     ours = known.units or theirs
     attrs = field.attrs | ({"units": ours} if ours else {})
-    if not theirs and known.units:
-        _check_plausible(name, field, known, what)
-        return field.assign_attrs(attrs)
-    if theirs == ours:
+    if theirs in ("", ours):
         return field.assign_attrs(attrs)
     change = factor_and_offset(theirs, known)
     if change is None:
@@ -135,27 +159,6 @@ def _equivalents(unit: cf_units.Unit | None, known: Variable) -> list[cf_units.U
     if unit is not None and known.standard_name == "geopotential":
         return [unit * cf_units.Unit(f"{GRAVITY} m s-2")]
     return []
-
-
-def _check_plausible(name: str, field: xr.DataArray, known: Variable, what: str) -> None:
-    """DataError where most of one field lies outside of what the variable can be."""
-    if known.plausible is None:
-        return
-    middle = {dim: field.sizes[dim] // 2 for dim in field.dims if dim not in ("y", "x") and field.sizes[dim]}
-    values = np.asarray(field.isel(middle).values, np.float64)
-    values = values[np.isfinite(values)]
-    if not values.size:
-        return
-    low, middle, high = np.percentile(values, _PERCENTILES)
-    least, most = known.plausible
-    slack = 1e-4 * (most - least)  # packed to 16 bits, what is zero may be a little less
-    if low < least - slack or high > most + slack:
-        raise DataError(
-            f"units of {name} in {what}",
-            found=f"none, and values about {middle:.4g} ({low:.4g} to {high:.4g})",
-            expected=f"{known.units}, in which {known.long_name} lies within {least:g} to {most:g}",
-            todo=f"say which they are: units={{'{name}': '...'}}, in the terminal --units {name}=...",
-        )
 
 
 def _inconvertible(name: str, theirs: str, known: Variable, what: str) -> DataError:

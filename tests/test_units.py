@@ -6,7 +6,7 @@ import pytest
 import xarray as xr
 
 from labkit.errors import DataError
-from labkit.units import check_told, factor_and_offset, in_our_units, kilometres
+from labkit.units import check_plausible, check_told, factor_and_offset, in_our_units, kilometres
 from labkit.variables import REGISTRY, lookup
 
 KNOT = 1852 / 3600
@@ -78,8 +78,9 @@ def test_without_units_impossible_values_are_a_question(name):
     values = np.linspace(*FOREIGN[name], 64, dtype=np.float32).reshape(1, 8, 8)
     field = xr.DataArray(da.from_array(values), dims=("time", "y", "x"))
     with pytest.raises(DataError, match=rf"units of {name} in test.nc: found none.*units=.*--units {name}="):
-        in_our_units({name: field}, "test.nc")
+        check_plausible({name: field}, "test.nc")
     unit = {"t2m": "degC", "msl": "hPa", "sp": "hPa", "z500": "gpm", "land_mask": "%"}[name]
+    check_plausible({name: field}, "test.nc", units={name: unit})
     told = in_our_units({name: field}, "test.nc", units={name: unit})[name]
     np.testing.assert_allclose(told, in_our_units({name: field.assign_attrs(units=unit)}, "test.nc")[name])
     assert told.attrs["units"] == lookup(name).units and told.chunks is not None
@@ -88,8 +89,11 @@ def test_without_units_impossible_values_are_a_question(name):
 @pytest.mark.parametrize("name", OURS)
 def test_without_units_possible_values_are_taken_as_they_are(name):
     values = np.linspace(*OURS[name], 64, dtype=np.float32).reshape(1, 8, 8)
-    for field in (values, np.where(values > np.median(values), np.nan, values), np.full_like(values, np.nan)):
-        found = in_our_units({name: xr.DataArray(field, dims=("time", "y", "x"))}, "test.nc")[name]
+    holes = [np.where(values > np.median(values), hole, values) for hole in (np.nan, 9.969209968386869e36)]
+    for field in (values, *holes, np.full_like(values, np.nan)):
+        bare = {name: xr.DataArray(field, dims=("time", "y", "x"))}
+        check_plausible(bare, "test.nc")
+        found = in_our_units(bare, "test.nc")[name]
         np.testing.assert_array_equal(found, field)
         assert found.attrs["units"] == lookup(name).units
 
@@ -120,6 +124,7 @@ def test_conversion_is_lazy_and_reads_no_field_that_has_a_unit():
 
     lazy = da.zeros((4, 8, 8), chunks=(1, 8, 8), dtype=np.float32).map_blocks(read, dtype=np.float32, meta=np.empty(0))
     field = xr.DataArray(lazy, dims=("time", "y", "x"), attrs={"units": "degC"})
+    check_plausible({"t2m": field}, "test.nc")
     assert in_our_units({"t2m": field}, "test.nc")["t2m"].attrs["units"] == "K"
 
 

@@ -15,6 +15,7 @@ from apps.explorer.state import ExplorerState
 from apps.parts.labels import time_label
 from apps.parts.runs import Run
 from labkit.plots.colours import SOURCE_LABELS
+from labkit.store.sound import NEVER_WRITTEN
 
 MAX_VALUES = 60_000_000
 FEW_TIMES = 4
@@ -130,9 +131,22 @@ def calibrate(run: Run, variable: str, times: tuple[int, ...]) -> Calibration:
     return Calibration(data, score_table(score_tree(chosen)), times, unevenness)
 
 
-def notes(run: Run, asked: Asked) -> list[str]:
-    """What cannot be said of this run, and why."""
-    found = []
+def left_out(asked: Asked, result) -> str:
+    """What was not compared because not all sources have it, in words; "" where nothing is."""
+    holder = {
+        "ranks": lambda: result.data["prediction"]["ranks"],
+        "reliability": lambda: result["prediction"].curve,
+        "neighbourhoods": lambda: result.sources["prediction"],
+        "distributions": lambda: result.pit["prediction"],
+    }.get(asked.diagnostic, lambda: result)()
+    return holder.attrs["left_out"]
+
+
+def notes(run: Run, asked: Asked, missing: str = "") -> list[str]:
+    """What cannot be said of this run, and why. missing: what `left_out` says."""
+    unwritten = run.tree.attrs.get(NEVER_WRITTEN)
+    found = [f"Never written, so that it takes no part: {unwritten}."] if unwritten else []
+    found += [f"Not compared, since not all sources have it: {missing}."] if missing else []
     if run.n_members == 1:
         found.append("One member only: it has no spread, and its probabilities are 0 or 1.")
     if len(asked.times) < FEW_TIMES:

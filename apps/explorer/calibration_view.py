@@ -13,6 +13,7 @@ from apps.explorer.calibration_jobs import (
     WITH_THRESHOLD,
     Asked,
     asked_of,
+    left_out,
     notes,
     sentence,
     work_out,
@@ -90,7 +91,7 @@ class CalibrationView(View):
             self.session.announce(self.sentence(run))
 
     def _show_result(self, run: Run, asked: Asked) -> None:
-        set_text(self.said, " ".join(notes(run, asked)))
+        set_text(self.said, " ".join(notes(run, asked, left_out(asked, self.result))))
         arranged, make = self._picture(run, asked)
         if new := arranged != self._arranged:
             self.picture, self._arranged = make(), arranged

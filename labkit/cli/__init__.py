@@ -191,17 +191,37 @@ def _sample(options) -> None:
 
 
 def _score(options) -> None:
+    from labkit.store.sound import NEVER_WRITTEN
     from labkit.store.trees import open_tree
-    from labkit.verify.scores import score_table, score_tree
 
     with open_tree(options.tree) as tree:
+        if missing := tree.attrs.get(NEVER_WRITTEN):
+            print(f"never written, so that it takes no part: {missing}")
         if options.compare:
             table = _compared(tree, options)
         else:
-            table = _stratified(tree, options.by) if options.by else score_table(score_tree(tree))
-    print(table.to_string(float_format=lambda value: f"{value:.4g}", na_rep="-"))
+            table = _stratified(tree, options.by) if options.by else _scored(tree)
+    shown = table.drop(columns="left_out", errors="ignore")  # said above it
+    print(shown.to_string(float_format=lambda value: f"{value:.4g}", na_rep="-"))
     if options.csv is not None:
         table.to_csv(options.csv)
+
+
+def _scored(tree):
+    from labkit.verify.scores import score_table, score_tree
+
+    scores = score_tree(tree)
+    _say_left_out(scores.attrs["left_out"])
+    if untold := scores.attrs["without_truth"]:
+        print(f"no truth of {', '.join(untold)} in this file: its error is not known, only the spread of the members")
+    return score_table(scores)
+
+
+def _say_left_out(left_out) -> None:
+    """What was not compared, a line for each variable of which something was not."""
+    for name, missing in left_out.items():
+        if missing:
+            print(f"{name}: not compared, since not all sources have it: {missing}")
 
 
 def _compared(tree, options):
@@ -212,6 +232,7 @@ def _compared(tree, options):
         comparison = compare_trees(tree, other, block=options.block)
     times, level = comparison.attrs["times"], comparison.attrs["level"]
     print(f"first {options.tree}, second {options.compare}: {times} times, {100 * level:g} % interval")
+    _say_left_out(comparison.attrs["left_out"])
     return comparison_table(comparison)
 
 
@@ -220,7 +241,9 @@ def _stratified(tree, by: str):
 
     from labkit.plots.strata import strata_data, strata_table
 
-    parts = {str(name): strata_table(strata_data(tree, str(name), by=by)) for name in tree["prediction"].data_vars}
+    data = {str(name): strata_data(tree, str(name), by=by) for name in tree["prediction"].data_vars}
+    _say_left_out({name: found.attrs["left_out"] for name, found in data.items()})
+    parts = {name: strata_table(found) for name, found in data.items()}
     return pd.concat(parts, names=["variable"]).droplevel(1).set_index(["source", "stratum", "bound"], append=True)
 
 
@@ -251,14 +274,9 @@ def _positive(text: str) -> int:
 
 def parse_positions(text: str, n: int) -> list[int]:
     """Positions below `n` named by "start:stop[:step]" or "3,5,8"; ConfigError where the text is neither."""
-    try:
-        if ":" in text:
-            return list(range(n))[slice(*(int(part) if part else None for part in text.split(":")))]
-        return [int(part) for part in text.split(",")]
-    except (TypeError, ValueError) as error:
-        raise ConfigError(
-            "times", found=repr(text), expected="start:stop[:step] or 3,5,8", todo="count from 0"
-        ) from error
+    from labkit.data.parts import positions
+
+    return positions(text, n)
 
 
 def _yaml(values: dict) -> str:

@@ -19,7 +19,7 @@ def tree_of(pairs: Pairs) -> xr.DataTree:
 
     Native units; NaN where nothing was observed. Root coordinates as in `labkit.store.trees.open_tree`.
     """
-    target = pairs.target if pairs.mask is None else pairs.target.where(pairs.mask)
+    target = pairs.target
     root = {name: target[name] for name in ("time", "y", "x", "lat", "lon") if name in target.coords}
     nodes = {"/": xr.Dataset(coords=root, attrs=pairs.attrs), "/truth": _variables(target.data, target)}
     if told := baseline_channels(pairs):

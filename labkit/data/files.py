@@ -10,6 +10,7 @@ import xarray as xr
 
 from labkit.data.grids import covering_cells
 from labkit.data.pairs import Pairs
+from labkit.data.parts import Samples, Times, part_of
 from labkit.data.reading import choose, open_lazily, stack
 from labkit.errors import DataError
 from labkit.grid import coordinates, oriented, projection, spacing_known, with_our_dims
@@ -28,6 +29,8 @@ def open_files(
     units: Mapping[str, str] | None = None,
     missing: str = "refuse",
     chunk: int = 8,
+    times: Times | None = None,
+    samples: Samples | None = None,
 ) -> Pairs:
     """A coarse and a fine file (NetCDF or Zarr) as pairs; opening reads coordinates only.
 
@@ -38,7 +41,8 @@ def open_files(
     both files have positions. `dims` maps dimension names {theirs: "time" | "y" | "x"} where they are not common
     ones; `spacing_km` is that of the target where its file has no positions. Values become those of the registry's
     units, `units` {name: unit} says what a file does not (see `labkit.units`). NaN in the target is refused when it is
-    read, or with `missing="mask"` becomes the mask. The unit of each channel is the coordinate `units`.
+    read, or with `missing="mask"` becomes the mask. The unit of each channel is the coordinate `units`. `times` (first,
+    last) and `samples` (such as "0:200") choose a part (`data.parts`).
     """
     if missing not in ("refuse", "mask"):
         raise DataError("missing", found=missing, expected='"refuse" or "mask"', todo="choose one of the two")
@@ -47,13 +51,13 @@ def open_files(
     coarse = covering_cells(coarse, fine)
     place = _coordinates(fine, spacing_km)
     y, x = (np.asarray(place[axis].values) for axis in ("y", "x"))
-    times = {"time": fine["time"].values}
+    stamps = {"time": fine["time"].values}
     inputs = _channels(coarse, "input", input_channels, ("time", "channel", "y", "x"), units)
     targets = _channels(fine, "target", target_channels, ("time", "channel", "y", "x"), units)
-    targets = targets.assign_coords(times | place)
+    targets = targets.assign_coords(stamps | place)
     statics = _invariants(invariant, invariant_channels, dims, fine, units)
-    return Pairs(
-        input=inputs.rename(y="y_in", x="x_in").assign_coords(times | _coarse_axes(y, x, inputs)).rename("input"),
+    pairs = Pairs(
+        input=inputs.rename(y="y_in", x="x_in").assign_coords(stamps | _coarse_axes(y, x, inputs)).rename("input"),
         target=targets.rename("target"),
         invariant=statics.assign_coords(place).rename("invariant"),
         mask=targets.notnull().all("channel").rename("mask") if missing == "mask" else None,
@@ -63,6 +67,7 @@ def open_files(
             **_projection(fine),
         },
     )
+    return part_of(pairs, times=times, samples=samples)
 
 
 def _opened(path: str | Path, what: str, dims: Mapping[str, str] | None, chunk: int) -> xr.Dataset:

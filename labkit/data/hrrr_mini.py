@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 
 from labkit.data.pairs import Pairs
+from labkit.data.parts import Samples, Times, part_of
 from labkit.data.reading import choose, open_lazily, stack
 from labkit.errors import DataError
 
@@ -23,6 +24,8 @@ def open_hrrr_mini(
     input_channels: Sequence[str] | None = None,
     target_channels: Sequence[str] | None = None,
     invariant_channels: Sequence[str] = ("elev_mean", "lsm_mean"),
+    times: Times | None = None,
+    samples: Samples | None = None,
     chunk: int = 64,
 ) -> Pairs:
     """Crops of HRRR-Mini as pairs, `chunk` samples to a dask chunk; opening reads only times and places.
@@ -31,7 +34,9 @@ def open_hrrr_mini(
     `input (sample, 8, 8)`, `output (sample, 64, 64)` and `invariant (1059, 1799)` one variable a channel. Channels
     take the registry's names, those of the file stay as the coordinate `native`. Every sample has its own invariants
     (time, channel, y, x). Times repeat. `lat` and `lon` are NaN unless all crops are of one place; `x` and `y` are
-    km from the crop's corner, y northwards. Its `stats.json` is read by `Statistics.load`.
+    km from the crop's corner, y northwards; the coordinates `row` and `column` (time) say which cell of the HRRR grid
+    that is. `times` (first, last) and `samples` (such as "0:8000") choose a part (`data.parts`). Its `stats.json` is
+    read by `Statistics.load`.
     """
     root = open_lazily(path)
     corners, stamps = _places(root, path), _times(root, path)
@@ -47,12 +52,14 @@ def open_hrrr_mini(
         coarse, fine, invariant = coarse[:, :, ::-1], fine[:, :, ::-1], invariant[:, :, ::-1]
     factor = [fine.sizes[axis] // coarse.sizes[f"{axis}_in"] for axis in ("y", "x")]
     at = {f"{a}_in": (np.arange(coarse.sizes[f"{a}_in"]) + 0.5) * f * DX_KM for a, f in zip("yx", factor, strict=True)}
-    return Pairs(
+    coordinates |= {name: ("time", corners[:, i]) for i, name in enumerate(("row", "column"))}
+    pairs = Pairs(
         input=coarse.assign_coords(time=stamps, **at).rename("input"),
         target=fine.assign_coords(time=stamps, **coordinates).rename("target"),
         invariant=invariant.assign_coords(time=stamps, **coordinates).rename("invariant"),
         attrs={"source": "HRRR-Mini", "file": Path(path).name},
     )
+    return part_of(pairs, times=times, samples=samples)
 
 
 def _fields(path: str | Path, group: str, names: Sequence[str] | None, dims: tuple, chunk: int) -> xr.DataArray:

@@ -9,7 +9,7 @@ import xarray as xr
 
 from labkit.errors import DataError
 from labkit.grid import centred_on, coordinates, latitude_longitude, oriented, row_of_longitudes, with_our_dims
-from labkit.units import in_our_units
+from labkit.units import check_plausible, in_our_units
 from labkit.variables import canonical, lookup
 
 Box = tuple[float, float, float, float]
@@ -27,6 +27,7 @@ def laid_out(fields: Mapping[str, xr.DataArray], what: str, *, box: Box | None =
     raw = xr.Dataset(dict(_named(fields)))
     whole = _within(centred_on(oriented(with_our_dims(raw, what), what), 0.0), box, what)
     place = coordinates(whole, what)
+    check_plausible(whole.data_vars, what)
     kept = {name: _plain(name, field) for name, field in in_our_units(whole.data_vars, what).items()}
     return xr.Dataset(kept, place)
 

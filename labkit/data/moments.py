@@ -17,9 +17,9 @@ class Moments(NamedTuple):
     deviation: np.ndarray
 
 
-def moments(block: np.ndarray, transforms: Sequence[str], mask: np.ndarray | None = None) -> Moments:
-    """Moments of a block (time, channel, y, x) per channel, without NaN and where `mask` (time, y, x) is True."""
-    rows = [_channel_moments(block[:, c], transform, mask) for c, transform in enumerate(transforms)]
+def moments(block: np.ndarray, transforms: Sequence[str]) -> Moments:
+    """Moments of a block (time, channel, y, x) per channel, without NaN."""
+    rows = [_channel_moments(block[:, c], transform) for c, transform in enumerate(transforms)]
     return Moments(*np.array(rows, np.float64).reshape(-1, 3).T)
 
 
@@ -32,8 +32,8 @@ def merge(a: Moments, b: Moments) -> Moments:
         return Moments(count, a.mean + delta * share, a.deviation + b.deviation + delta**2 * a.count * share)
 
 
-def _channel_moments(values: np.ndarray, transform: str, mask: np.ndarray | None) -> tuple[float, float, float]:
-    values = (values if mask is None else values[mask]).astype(np.float64).ravel()
+def _channel_moments(values: np.ndarray, transform: str) -> tuple[float, float, float]:
+    values = values.astype(np.float64).ravel()
     values = values[~np.isnan(values)]
     if not values.size:
         return 0.0, 0.0, 0.0

@@ -10,6 +10,7 @@ import xarray as xr
 
 from labkit.data.regrid import upsample
 from labkit.errors import DataError
+from labkit.store.sound import check_dates
 from labkit.variables import canonical, lookup
 
 INPUT_DIMS = ("time", "channel", "y_in", "x_in")
@@ -24,10 +25,12 @@ class Pairs:
     input:     (time, channel, y_in, x_in)
     target:    (time, channel, y, x), with `x`, `y` in km and 2-D `lat`, `lon` as coordinates
     invariant: (channel, y, x), or (time, channel, y, x) where every sample is its own crop
-    mask:      (time, y, x) bool, True where the target was observed; None where it is everywhere
+    mask:      (time, y, x) bool, True where the target was observed; None where it is everywhere. Outside it the
+               target is NaN, whatever the source has there, so that nothing further on needs to know
     oracle:    `oracle(pairs, time_index, seeds)` -> (member, channel, y, x) float32 draws of the target's exact
                conditional law; None where no law is known
-    `time` may repeat in crop-sampled sets. `attrs` describes the source and travels to output trees.
+    `time`, of the standard calendar, may repeat in crop-sampled sets; their samples have the coordinates `row` and
+    `column`, where in a larger grid each lies. `attrs` describes the source and travels to output trees.
     """
 
     input: xr.DataArray
@@ -47,8 +50,8 @@ class Pairs:
         self._check_factors()
         _check_like_target("invariant", self.invariant, self.target)
         if self.mask is not None:
-            _check_dims("mask", self.mask, MASK_DIMS)
-            _check_like_target("mask", self.mask, self.target)
+            _check_mask(self.mask, self.target)
+            object.__setattr__(self, "target", _observed(self.target, self.mask))
 
     def _check_factors(self) -> None:
         for axis in ("y", "x"):
@@ -181,6 +184,7 @@ def _check_times(coarse: xr.DataArray, fine: xr.DataArray) -> None:
         )
     if "time" not in coarse.coords or "time" not in fine.coords:
         return
+    check_dates(fine.time.values, "times of pairs")
     differ = np.flatnonzero(coarse.time.values != fine.time.values)
     if differ.size:
         first = differ[0]
@@ -202,6 +206,33 @@ def _check_like_target(what: str, array: xr.DataArray, target: xr.DataArray) -> 
             expected=f"those of the target, {expected}",
             todo="put it on the target's grid and times",
         )
+
+
+def _check_mask(mask: xr.DataArray, target: xr.DataArray) -> None:
+    _check_dims("mask", mask, MASK_DIMS)
+    _check_like_target("mask", mask, target)
+    if mask.dtype != bool:
+        raise DataError(
+            "mask of pairs",
+            found=f"values of type {mask.dtype}",
+            expected="True where the target was observed, False elsewhere",
+            todo="compare them, such as with mask > 0",
+        )
+    both = [dim for dim in MASK_DIMS if dim in mask.coords and dim in target.coords]
+    other = [dim for dim in both if not np.array_equal(mask[dim].values, target[dim].values)]
+    if other:
+        raise DataError(
+            "mask of pairs",
+            found=f"other {' and '.join(other)} than those of the target",
+            expected="the target's own cells and times, in their order",
+            todo="put it on the target's grid and times",
+        )
+
+
+def _observed(target: xr.DataArray, mask: xr.DataArray) -> xr.DataArray:
+    """The target, NaN outside the mask, in the target's own chunks; by position, since the cells are the same."""
+    cells = mask.variable.chunk({dim: target.chunksizes[dim] for dim in MASK_DIMS}) if target.chunks else mask.variable
+    return target.copy(data=target.variable.where(cells).data)
 
 
 def _pick(what: str, array: xr.DataArray, names: Sequence[str]) -> xr.DataArray:

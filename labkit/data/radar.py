@@ -12,6 +12,7 @@ import pyproj
 import xarray as xr
 
 from labkit.data.pairs import Pairs, rain_from_reflectivity
+from labkit.data.parts import Samples, Times, first_and_last, part_of
 from labkit.data.pgm import EARTH_RADIUS_M, MISSING, Header, cell_centres_m, read_header, read_image
 from labkit.data.public import datasets, fetch
 from labkit.data.regrid import block_mean
@@ -32,7 +33,8 @@ def open_radar(
     *,
     factor: int = 16,
     region: Region | None = None,
-    times: tuple[str, str] | None = None,
+    times: Times | None = None,
+    samples: Samples | None = None,
 ) -> Pairs:
     """Radar composites as pairs; opening reads headers only, and one frame is one dask chunk.
 
@@ -43,14 +45,16 @@ def open_radar(
 
     `x`, `y` are km on the polar stereographic map of the composites, y northwards. `folder` holds PGM files (default:
     the public sequence of 28 September 2016). `region` is (y start, y stop, x start, x stop) in fine cells of the
-    domain, which is the middle of the image cropped to whole coarse cells; `times` the first and last, inclusive.
+    domain, which is the middle of the image cropped to whole coarse cells; `times` the first and last, inclusive;
+    `samples` positions among these.
     """
     paths, headers = _frames(Path(folder) if folder else fetch(DATASET), times)
     rows, columns = (_middle(n, factor) for n in headers[0].shape)
     pixels = da.stack([_lazy_image(path, header)[rows, columns] for path, header in zip(paths, headers, strict=True)])
     stamps = np.array([header.time for header in headers])
     pairs = _pairs(pixels, stamps, _geography(headers[0], rows, columns), factor)
-    return replace(pairs if region is None else window(pairs, region), attrs=_attributes(headers[0], folder))
+    pairs = replace(pairs if region is None else window(pairs, region), attrs=_attributes(headers[0], folder))
+    return part_of(pairs, samples=samples)
 
 
 def window(pairs: Pairs, region: Region) -> Pairs:
@@ -95,17 +99,16 @@ def _without(pairs: Pairs, region: Region) -> Pairs:
     return replace(
         pairs,
         input=pairs.input.where(~xr.DataArray(coarse, dims=("y_in", "x_in")), hidden.astype(np.float32)).astype("f4"),
-        target=pairs.target.where(~xr.DataArray(fine, dims=("y", "x"))),
         mask=pairs.mask & ~xr.DataArray(fine, dims=("y", "x")),
     )
 
 
-def _frames(folder: Path, times: tuple[str, str] | None) -> tuple[list[Path], list[Header]]:
+def _frames(folder: Path, times: Times | None) -> tuple[list[Path], list[Header]]:
     """Files of one grid in order of time."""
     found = sorted([*folder.glob("*.pgm"), *folder.glob("*.pgm.gz")])
     frames = sorted(((read_header(path), path) for path in found), key=lambda frame: frame[0].time)
     if times is not None:
-        first, last = np.datetime64(times[0]), np.datetime64(times[1])
+        first, last = first_and_last(times)
         frames = [frame for frame in frames if first <= frame[0].time <= last]
     if not frames:
         raise DataError(

@@ -12,14 +12,16 @@ from dask.base import tokenize
 
 from labkit.border import check_store, engine_of, guarded, reading
 from labkit.errors import DataError
-from labkit.units import in_our_units
+from labkit.store.sound import check_calendars, refuse_unwritten
+from labkit.units import check_plausible, in_our_units
 from labkit.variables import canonical
 
 
 def open_lazily(path: str | Path, *, group: str | None = None, chunks: dict | None = None) -> xr.Dataset:
     """A NetCDF file or Zarr store, or one group of it, as dask arrays in the file's own chunks or those given.
 
-    Raises DataError where there is no such file or group, or where it cannot be read.
+    Raises DataError where there is no such file or group, where it cannot be read, and where its dates are of another
+    calendar; when they are read, of values that were never written.
     """
     what = f"data file {Path(path).name}" + (f", group {group}" if group else "")
     check_store(path, what)
@@ -27,9 +29,11 @@ def open_lazily(path: str | Path, *, group: str | None = None, chunks: dict | No
     with reading(what, path, expected=expected, todo="check that it was written and copied to its end"):
         found = guarded(xr.open_dataset(path, group=group, cache=False, **engine_of(path)), what)
         token = tokenize(str(Path(path).resolve()), Path(path).stat().st_mtime_ns, group)
-        return found.assign({n: _chunked(v, chunks or {}, token) for n, v in found.data_vars.items()}).assign_coords(
+        lazy = found.assign({n: _chunked(v, chunks or {}, token) for n, v in found.data_vars.items()}).assign_coords(
             {n: _chunked(v, chunks or {}, token) for n, v in found.coords.items() if n not in found.indexes}
         )
+    check_calendars(lazy, Path(path).name)
+    return lazy if Path(path).is_dir() else refuse_unwritten(lazy, Path(path).name)
 
 
 def _chunked(array: xr.DataArray, chunks: dict, token: str) -> xr.DataArray:
@@ -51,6 +55,7 @@ def stack(
     """
     axis = dims.index("channel")
     named = {str(variable.name): variable for variable in variables}
+    check_plausible(named, what, units=units)
     variables = list(in_our_units(named, what, units=units).values())
     data = da.stack([da.asarray(variable.data) for variable in variables], axis=axis).astype(np.float32)
     native = list(named)

@@ -93,8 +93,6 @@ def read(pairs: Pairs, statistics: Statistics, blocks: Sequence[np.ndarray | sli
 
 def _prepared(raw: Samples, pairs: Pairs, statistics: Statistics) -> Samples:
     target = _normalised("target", raw.target, pairs, statistics, missing=None if raw.mask is None else ~raw.mask)
-    if raw.mask is not None:
-        target[~np.broadcast_to(raw.mask[:, None], target.shape)] = 0
     invariant = None if raw.invariant is None else _normalised("invariant", raw.invariant, pairs, statistics)
     return Samples(_normalised("input", raw.input, pairs, statistics), target, invariant, raw.mask)
 

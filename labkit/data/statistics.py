@@ -135,7 +135,7 @@ def compute_statistics(
 ) -> Statistics:
     """Statistics of all channels of `pairs` in one streaming pass over the chunks in time.
 
-    Values that are NaN or masked are left out. `transforms` overrides the registry's by channel name. With
+    Values that are NaN, as masked ones are, are left out. `transforms` overrides the registry's by channel name. With
     `max_samples` only about that many samples, in chunks evenly spread in time, are read. `progress(done, total)`
     counts samples.
     Raises DataError where a channel has no observed or has infinite values.
@@ -160,16 +160,14 @@ def compute_statistics(
 
 
 @dask.delayed(pure=False)
-def _moments_by_kind(blocks: dict[str, np.ndarray], mask: np.ndarray | None, transforms: dict) -> dict[str, Moments]:
-    return {
-        kind: moments(block, transforms[kind], mask if kind == "target" else None) for kind, block in blocks.items()
-    }
+def _moments_by_kind(blocks: dict[str, np.ndarray], transforms: dict) -> dict[str, Moments]:
+    return {kind: moments(block, transforms[kind]) for kind, block in blocks.items()}
 
 
 def _block_moments(pairs: Pairs, transforms: dict):
     """One delayed task for all the channels of a block, so that a generator shared by them runs once."""
     blocks = {kind: getattr(pairs, kind).data for kind in KINDS if "time" in getattr(pairs, kind).dims}
-    return _moments_by_kind(blocks, None if pairs.mask is None else pairs.mask.data, transforms)
+    return _moments_by_kind(blocks, transforms)
 
 
 def _time_blocks(pairs: Pairs, max_samples: int | None) -> list[np.ndarray]:

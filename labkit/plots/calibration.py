@@ -21,6 +21,7 @@ from labkit.plots import selection
 from labkit.plots.colours import SOURCE_COLOURS, SOURCE_LABELS
 from labkit.variables import Variable
 from labkit.verify.calibration import rank_histogram
+from labkit.verify.common import on_common_cells, shortfall
 from labkit.verify.roles import flatness, pit_tables
 from labkit.verify.scores import crps_by_size
 from labkit.verify.spread_skill import binned_spread_skill
@@ -34,15 +35,23 @@ def judged(
 ) -> tuple[xr.DataArray, dict[str, xr.DataArray]]:
     """Truth (time, y, x) and, of the sources named, those that the tree has, in memory. times: positions, or all.
 
-    DataError where nothing was observed.
+    Sources are shown on the cells and times that all of them know (`verify.common`): elsewhere the truth is NaN, and
+    times and members of which nothing is left are gone. Attributes of the truth: `times`, the positions kept, and
+    `left_out`, what is missing. DataError where nothing is left.
     """
-    chosen = slice(None) if times is None else list(times)
-    has = selection.available(tree, variable)
+    has, chosen = selection.available(tree, variable), slice(None) if times is None else list(times)
     fields = {s: selection.field(tree, s, variable).isel(time=chosen).load() for s in ("truth", *sources) if s in has}
-    if not bool(fields["truth"].notnull().any()):
-        what, found = f"truth of {variable}", "not one cell that was observed at these times"
+    common = on_common_cells(fields.pop("truth"), fields)
+    known = common.truth.notnull().any(["y", "x"]).values
+    if not (common.observed and known.any()) or "prediction" in common.absent:
+        nothing = "no member" if "prediction" in common.absent else "not one cell that was observed"
+        what, found = f"truth of {variable}", common.left_out or f"{nothing} at these times"
         raise DataError(what, found=found, expected="some to compare with", todo="choose other times")
-    return fields.pop("truth"), fields
+    kept = slice(None) if known.all() else np.flatnonzero(known)  # a slice copies nothing
+    positions = np.arange(len(known)) if times is None else np.asarray(times)
+    said = {"times": positions[kept].tolist(), "left_out": shortfall(common, int(common.truth.count()))}
+    fields = {s: field.isel(time=kept) for s, field in common.fields.items() if s not in common.absent}
+    return common.truth.isel(time=kept).assign_attrs(said), fields
 
 
 def calibration_data(
@@ -55,7 +64,7 @@ def calibration_data(
     found = {}
     for source, members in ensembles.items():
         found[source] = {
-            "ranks": rank_histogram(members, truth, seed=seed),
+            "ranks": rank_histogram(members, truth, seed=seed).assign_attrs(left_out=truth.attrs["left_out"]),
             "flat": flatness(pit_tables(members, truth, seed=seed), seed=seed),
         }
         if members.sizes["ensemble"] > 1:

@@ -46,6 +46,7 @@ def distribution_data(
     pit, quantiles, shares = {}, {}, {}
     for source, members in ensembles.items():
         pit[source] = flatness(pit_tables(members, truth, seed=seed, bins=10), seed=seed)
+        pit[source].attrs["left_out"] = truth.attrs["left_out"]
         quantiles[source] = _honest(quantile_tails(members, truth, levels=levels, seed=seed), truth, members)
         # A few thresholds at a time, so that memory does not grow with their number.
         groups = np.array_split(steps[:-1], np.clip(members.size * STEPS // AT_ONCE, 1, STEPS - 1))

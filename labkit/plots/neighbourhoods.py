@@ -69,7 +69,8 @@ def fss_data(
     sums = {s: _sums(field, truth, threshold, windows, window_km) for s, field in fields.items()}
     sources = {s: fss_of(one) for s, one in sums.items()}
     sources[SINGLE] = _single(fields["prediction"], truth, threshold, windows, window_km)
-    sources["prediction"] = sources["prediction"].merge(_bounds(sums["prediction"], seed))
+    own = sources["prediction"].merge(_bounds(sums["prediction"], seed))
+    sources["prediction"] = own.assign_attrs(left_out=truth.attrs["left_out"])
     steps = list(thresholds_of(known, truth) if thresholds is None else thresholds)
     several = [fss_of(_sums(fields["prediction"], truth, step, windows, window_km)) for step in steps]
     return Neighbourhoods(threshold, sources, xr.concat(several, "threshold").assign_coords(threshold=steps))

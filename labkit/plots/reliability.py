@@ -54,7 +54,9 @@ def reliability_data(
             expected="an event that sometimes happens",
             todo="move the threshold",
         )
-    return {s: _reliability(members, truth, threshold, seed) for s, members in ensembles.items()}
+    found = {s: _reliability(members, truth, threshold, seed) for s, members in ensembles.items()}
+    found["prediction"].curve.attrs["left_out"] = truth.attrs["left_out"]
+    return found
 
 
 def reliability_table(data: Mapping[str, Reliability]) -> pd.DataFrame:

@@ -49,7 +49,8 @@ def score_maps_data(
     if "oracle" in fields and enough:
         sure = _excludes_zero(_bias(fields["oracle"], truth, seed).bias, enough)
         chance = float(sure.mean())
-    return found.assign_attrs(reference=reference, oracle_sure=chance, times=truth.sizes["time"])
+    said = {"times": truth.sizes["time"], "left_out": truth.attrs["left_out"]}
+    return found.assign_attrs(reference=reference, oracle_sure=chance, **said)
 
 
 def score_maps_table(data: xr.Dataset) -> pd.DataFrame:

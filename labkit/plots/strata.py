@@ -65,9 +65,9 @@ def strata_data(
 ) -> xr.Dataset:
     """Scores by (source, stratum, bound: low, estimate, high) in the variable's unit, with `count` of cells and
     `times`, how many have any. Bounds are of a block bootstrap over times, NaN where there are few of them. Strata
-    without a cell are left out."""
+    without a cell are left out; the attribute `left_out` says what not all sources have."""
     truth, fields = judged(tree, variable, SOURCES, times=times)
-    strata = strata_of(tree, variable, by, times=times).load()
+    strata = strata_of(tree, variable, by, times=truth.attrs["times"]).load()
     cells = {s: cell_statistics(f, truth) for s, f in fields.items()}
     sums = {s: stratified_sums(c, strata) for s, c in cells.items()}
     with warnings.catch_warnings():  # single fields have no spread, and some draws nothing of a rare stratum
@@ -78,7 +78,7 @@ def strata_data(
     estimate = scores.bound == "estimate"
     scores = scores[[*SHOWN, "rmse"]].where(estimate | (seen >= MIN_TIMES))
     scores = scores.assign(count=count.sum("time"), times=seen).assign_coords(source=list(sums))
-    return scores.isel(stratum=np.flatnonzero(seen.values > 0)).assign_attrs(by=by)
+    return scores.isel(stratum=np.flatnonzero(seen.values > 0)).assign_attrs(by=by, left_out=truth.attrs["left_out"])
 
 
 def strata_table(data: xr.Dataset) -> pd.DataFrame:

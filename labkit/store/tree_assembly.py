@@ -6,14 +6,17 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import wraps
 from pathlib import Path
 
 import netCDF4
 import numpy as np
 import xarray as xr
 import zarr
+from xarray.backends.netCDF4_ import NETCDF4_PYTHON_LOCK
 
 from labkit.errors import DataError
+from labkit.store.sound import ALL_CHUNKS
 from labkit.variables import lookup
 
 _MEMBER_ATTRS = {"long_name": "ensemble member", "standard_name": "realization"}
@@ -164,14 +167,28 @@ def _is_rounded(variable: Layout, digits: Mapping[str, int]) -> bool:
     return bool(variable.group) and variable.name in digits
 
 
+def _alone(method):
+    """The method under the lock by which xarray reads: the library takes one call at a time, of all threads."""
+
+    @wraps(method)
+    def locked(*args):
+        with NETCDF4_PYTHON_LOCK:
+            return method(*args)
+
+    return locked
+
+
 class _NetCDF:
+    @_alone
     def __init__(self, path: Path, compression: int) -> None:
         self.file = netCDF4.Dataset(path, "w", format="NETCDF4")
         self.compression = compression
 
+    @_alone
     def attributes(self, attrs: Mapping) -> None:
         self.file.setncatts(attrs)
 
+    @_alone
     def create(self, variable: Layout, attrs: Mapping) -> None:
         for dim, size in zip(variable.dims, variable.shape, strict=True):
             if dim not in self.file.dimensions:
@@ -190,10 +207,12 @@ class _NetCDF:
         )
         made.setncatts(attrs)
 
+    @_alone
     def put(self, group: str, name: str, where: tuple, values: np.ndarray) -> None:
         holder = self.file[group] if group else self.file
         holder.variables[name][where or ...] = values.astype(object) if values.dtype.kind in "UO" else values
 
+    @_alone
     def close(self) -> None:
         self.file.close()
 
@@ -201,25 +220,30 @@ class _NetCDF:
 class _Zarr:
     def __init__(self, path: Path, compression: int) -> None:
         self.file = zarr.open_group(path, mode="w", zarr_format=3)
+        # empty chunks are written too, so that one that is gone is not taken for one without data
+        self.file.attrs[ALL_CHUNKS] = 1
+        self.arrays: dict[str, zarr.Array] = {}
         self.compressors = zarr.codecs.BloscCodec(cname="zstd", clevel=compression, shuffle="shuffle")
 
     def attributes(self, attrs: Mapping) -> None:
         self.file.attrs.update(attrs)
 
     def create(self, variable: Layout, attrs: Mapping) -> None:
-        self.file.create_array(
-            f"{variable.group}/{variable.name}".strip("/"),
+        name = f"{variable.group}/{variable.name}".strip("/")
+        self.arrays[name] = self.file.create_array(  # kept, because opened anew it would leave out empty chunks again
+            name,
             shape=variable.shape,
             chunks=variable.chunks,
             dtype=variable.dtype,
             dimension_names=variable.dims,
             compressors=self.compressors,
+            config={"write_empty_chunks": True},
             fill_value=float("nan") if variable.group else None,
             attributes=dict(attrs),
         )
 
     def put(self, group: str, name: str, where: tuple, values: np.ndarray) -> None:
-        self.file[f"{group}/{name}".strip("/")][where or ...] = values
+        self.arrays[f"{group}/{name}".strip("/")][where or ...] = values
 
     def close(self) -> None:
         self.file.store.close()

@@ -242,8 +242,9 @@ class TreeWriter:
     def _piece_blocks(self, group: str) -> Iterator[Block]:
         absent = set(self.missing(group))
         if group not in MEMBER_GROUPS:
-            for time in (t for t in range(self.n_times) if (t, 0) not in absent):
-                for name, values in zip(self.channels, self._load(group, time, 0), strict=True):
+            for time in range(self.n_times):
+                fields = np.full(self.shape, np.nan, "f4") if (time, 0) in absent else self._load(group, time, 0)
+                for name, values in zip(self.channels, fields, strict=True):
                     yield group, name, (time,), values
             return
         step = Layout(group, "", group_dims(group), (len(self.seeds), 1, *self.shape[1:])).chunks[0]

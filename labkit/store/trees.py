@@ -15,7 +15,8 @@ from labkit import grid
 from labkit.border import check_store, engine_of, guarded, reading, say
 from labkit.errors import DataError
 from labkit.grid import SPACE, backward, coordinates, spacing_known, with_common_dims
-from labkit.units import check_told, in_our_units
+from labkit.store.sound import check_sound, without_unwritten
+from labkit.units import check_plausible, check_told, in_our_units
 from labkit.variables import canonical, lookup
 
 __all__ = ["GROUPS", "MEMBER_GROUPS", "group_dims", "open_tree", "spacing_known"]
@@ -54,6 +55,7 @@ def open_tree(
     """
     path = Path(path)
     groups = _read_groups(path)
+    check_sound(path, groups)
     if "prediction" not in groups:
         have = ", ".join(sorted(name for name in groups if name)) or "none"
         raise _error(path, f"groups: {have}", "a group 'prediction'", "open the output of a CorrDiff or labkit run")
@@ -68,12 +70,14 @@ def open_tree(
             "at least one variable in both",
             "give the same quantity the same name in both groups",
         )
+    check_told(told := dict(units or {}), sorted({str(name) for found in fields.values() for name in found}), path.name)
+    for name, found in fields.items():
+        check_plausible(found, f"{name} of {path.name}", units=told)
     place = _place(path, groups, sizes)
     turned = {axis: slice(None, None, -1) for axis in backward(place, path.name)}
     root = _root(path, groups, sizes, coordinates(place.isel(turned), path.name, spacing_km=spacing_km))
     token = f"{path.resolve()}-{path.stat().st_mtime_ns}"
     nodes = {name: _chunked(xr.Dataset(found), f"{token}-{name}").isel(turned) for name, found in fields.items()}
-    check_told(told := dict(units or {}), sorted({str(name) for node in nodes.values() for name in node}), path.name)
     if silent := _without_units(nodes, told):
         root.attrs |= {_ASSUMED: ", ".join(silent)}
     tree = xr.DataTree.from_dict({"/": root, **_in_our_units(path, nodes, told)}, name=path.stem)
@@ -221,7 +225,7 @@ def _chunked(dataset: xr.Dataset, token: str) -> xr.Dataset:
     if "ensemble" in dataset.dims:
         chunks["ensemble"] = members
     time = dataset.sizes.get("time", 1)
-    chunked = dataset.chunk({d: n for d, n in chunks.items() if d in dataset.dims}, token=token)
+    chunked = without_unwritten(dataset.chunk({d: n for d, n in chunks.items() if d in dataset.dims}, token=token))
     order = [dim for dim in MEMBER_DIMS if dim in dataset.dims or dim == "time"]
     fixed = {n: v if "time" in v.dims else v.expand_dims(time=time) for n, v in chunked.data_vars.items()}
     return xr.Dataset(fixed).transpose(*order)

@@ -6,8 +6,6 @@ difference. Root mean squares and ratios are worked out anew from each draw's su
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import dask
 import numpy as np
 import pandas as pd
@@ -16,6 +14,7 @@ import xarray as xr
 from labkit.errors import DataError
 from labkit.variables import lookup
 from labkit.verify.bootstrap import DRAW, interval, resampled_means
+from labkit.verify.common import on_common_cells, shortfall, with_left_out
 from labkit.verify.scores import cell_statistics, cell_sums, scores_of
 
 SCORES = ("crps", "rmse", "mae", "bias", "spread_skill")
@@ -104,8 +103,10 @@ def compare_trees(
 ) -> xr.Dataset:
     """`paired_scores` of two output trees by variable, over the times that both have: (variable, score).
 
-    `p_adjusted` takes account of all of them (`false_discovery`). Attribute `times`: how many were compared. Raises
-    DataError where they share no variable or fewer than two times, or where their truths differ.
+    `p_adjusted` takes account of all of them (`false_discovery`). Both are compared on the cells that both know
+    (`common.on_common_cells`): `count` by variable, and the attribute `left_out`, what is missing by variable.
+    Attribute `times`: how many were compared. Raises DataError where they share no variable or fewer than two times, or
+    where their truths differ.
     """
     variables = [name for name in _variables(first, source) if name in _variables(second, source)]
     times = np.intersect1d(first["truth"].time.values, second["truth"].time.values)
@@ -113,13 +114,16 @@ def compare_trees(
         found = f"{len(variables)} variables and {len(times)} times in both"
         expected = "one variable or more and two times or more, none of them twice"
         raise DataError("comparison", found=found, expected=expected, todo="compare runs on the same cases")
-    parts = []
+    parts, compared, said = [], [], {}
     for name in variables:
-        sums = _paired_sums(first, second, source, name, times, estimator)
-        parts.append(paired_scores(*sums, seed=seed, block=block, draws=draws, level=level))
+        sums, said[name] = _paired_sums(first, second, source, name, times, estimator)
+        paired = paired_scores(*sums, seed=seed, block=block, draws=draws, level=level)
+        parts.append(paired.assign(count=sums[0]["count"].sum()))
+        compared.append(sums[0].sizes["time"])
     found = xr.concat(parts, "variable").assign_coords(variable=variables)
     units = [first["truth"][name].attrs.get("units", lookup(name).units) for name in variables]
-    found = found.assign_coords(units=("variable", units)).assign_attrs(times=len(times), level=level, source=source)
+    found = found.assign_coords(units=("variable", units)).assign_attrs(times=min(compared), level=level, source=source)
+    found = found.assign_attrs(left_out=said)
     return found.assign(p_adjusted=false_discovery(found.p))
 
 
@@ -127,7 +131,8 @@ def comparison_table(comparison: xr.Dataset) -> pd.DataFrame:
     """One line for each variable and score; spread-skill has no unit."""
     table = comparison.to_dataframe(dim_order=["variable", "score"]).reset_index()
     table.loc[table.score == "spread_skill", "units"] = "1"
-    return table[["variable", "score", "units", "first", "second", "difference", "low", "high", "p", "p_adjusted"]]
+    numbers = ["first", "second", "difference", "low", "high", "p", "p_adjusted", "count"]
+    return with_left_out(table[["variable", "score", "units", *numbers]], comparison)
 
 
 def false_discovery(p: xr.DataArray) -> xr.DataArray:
@@ -164,13 +169,19 @@ def _variables(tree: xr.DataTree, source: str) -> list[str]:
     return [str(name) for name in tree["truth"].data_vars if name in tree[source].data_vars]
 
 
-def _paired_sums(first, second, source: str, name: str, times: np.ndarray, estimator: str) -> Sequence[xr.Dataset]:
-    """Sums by time of both, of the cells that both know."""
+def _paired_sums(first, second, source: str, name: str, times: np.ndarray, estimator: str):
+    """Sums by time of both, of the cells that both know, at the times that have any; and what was left out."""
     truths, forecasts = ([t[g][name].sel(time=times) for t in (first, second)] for g in ("truth", source))
     _check_same_truth(name, *truths)
-    cells = [cell_statistics(f, t, estimator=estimator) for f, t in zip(forecasts, truths, strict=True)]
-    known = cells[0].error.notnull() & cells[1].error.notnull()
-    return dask.compute(*[cell_sums(c.where(known), over=("y", "x")).assign_attrs(c.attrs) for c in cells])
+    common = on_common_cells(truths[0], dict(zip(("first", "second"), forecasts, strict=True)))
+    cells = [cell_statistics(f, common.truth, estimator=estimator) for f in common.fields.values()]
+    sums = dask.compute(*[cell_sums(c, over=("y", "x")).assign_attrs(c.attrs) for c in cells])
+    known = np.flatnonzero((sums[0]["count"] > 0) & (sums[1]["count"] > 0))
+    if len(known) < 2:
+        found, expected = f"{len(known)} times of {name} that both know", "two times or more"
+        raise DataError("comparison", found=found, expected=expected, todo="compare runs that got further")
+    said = shortfall(common, int(sums[0]["count"].sum()))
+    return [one.isel(time=known) for one in sums], said
 
 
 def _check_same_truth(name: str, first: xr.DataArray, second: xr.DataArray) -> None:

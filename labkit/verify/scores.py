@@ -15,9 +15,9 @@ import xarray as xr
 
 from labkit.errors import DataError
 from labkit.variables import lookup
+from labkit.verify.common import MEMBER, Common, anomalies, on_common_cells, shortfall, with_left_out
 
 SOURCES = ("interpolation", "regression", "prediction", "oracle")
-MEMBER = "ensemble"
 # Sorted forms of the same estimators: memory grows with the members, not with their square.
 _ESTIMATORS = {"fair": "pwm", "nrg": "qd"}
 
@@ -112,25 +112,34 @@ def score_tree(
     Dimensions (source, variable, and those not in `over`): sources are those of interpolation, regression, prediction
     and oracle that the tree has; variables those of both truth and prediction, in the truth's order. Variables as in
     `score`; the CRPS of the single fields interpolation and regression is their MAE. With a `baseline` and an oracle
-    there is also `achieved_skill` in CRPS. NaN marks what a source does not have.
+    there is also `achieved_skill` in CRPS. All sources are compared on the cells that all of them know
+    (`common.on_common_cells`): `count` says how many, `members` how many of an ensemble, the attribute `left_out` what
+    is missing by variable. Without any truth there are `spread`, `count` and `members` alone. NaN marks what a source
+    lacks.
     """
     truth, prediction = tree["truth"], tree["prediction"]
     variables = [str(name) for name in truth.data_vars if name in prediction.data_vars]
     sources = [name for name in SOURCES if name in tree.children]
-    rows = [xr.concat([_row(tree, s, v, over, estimator) for v in variables], "variable") for s in sources]
-    scores = xr.concat(rows, "source").assign_coords(source=sources, variable=variables)
+    common = {v: on_common_cells(truth[v], _fields(tree, v, sources)) for v in variables}
+    columns = [xr.concat([_row(common[v], s, over, estimator) for s in sources], "source") for v in variables]
+    scores = xr.concat(columns, "variable").transpose("source", "variable", ...)
+    scores = scores.assign_coords(source=sources, variable=variables)
     if {baseline, "oracle"} <= set(sources):
         reference, oracle = (scores.crps.sel(source=name, drop=True) for name in (baseline, "oracle"))
         scores["achieved_skill"] = achieved_skill(reference, scores.crps, oracle)
     units = [truth[name].attrs.get("units", lookup(name).units) for name in variables]
-    scores = scores.assign_coords(units=("variable", units))
     members = {f"members_{name}": tree[name].sizes[MEMBER] for name in ("prediction", "oracle") if name in sources}
-    return scores.assign_attrs(estimator=estimator, baseline=baseline, **members).compute()
+    scores = scores.assign_attrs(estimator=estimator, baseline=baseline, **members).compute()
+    compared = scores["count"].max("source").transpose("variable", ...)
+    said = {v: shortfall(common[v], int(cells.sum())) for v, cells in zip(variables, compared, strict=True)}
+    untold = [name for name in variables if not common[name].observed]
+    return scores.assign_coords(units=("variable", units)).assign_attrs(left_out=said, without_truth=untold)
 
 
 def score_table(scores: xr.Dataset) -> pd.DataFrame:
-    """The scores of `score_tree` as a tidy table: one line for each source and variable (and remaining dimension)."""
-    return scores.to_dataframe(dim_order=list(scores.sizes)).reset_index()
+    """The scores of `score_tree` as a tidy table: one line for each source and variable (and remaining dimension).
+    The column `left_out` is there where something is."""
+    return with_left_out(scores.to_dataframe(dim_order=list(scores.sizes)).reset_index(), scores)
 
 
 def crps_by_size(
@@ -165,35 +174,17 @@ def _mean_over_subsets(members, truth, size, repeats, rng, over, estimator) -> x
     return sum(drawn) / len(drawn)
 
 
-def _row(tree: xr.DataTree, source: str, variable: str, over: Sequence[str], estimator: str) -> xr.Dataset:
-    truth = tree["truth"][variable]
-    if variable in tree[source].data_vars:
-        forecast = tree[source][variable]
-    else:
-        forecast = xr.full_like(truth, np.nan)
-    return score(forecast, truth, over=over, estimator=estimator)
+def _fields(tree: xr.DataTree, variable: str, sources: Sequence[str]) -> dict[str, xr.DataArray]:
+    return {name: tree[name][variable] for name in sources if variable in tree[name].data_vars}
 
 
-def anomalies(members: xr.DataArray, truth: xr.DataArray) -> xr.DataArray:
-    """members - truth, cell by cell; coordinates that differ are refused, where xarray alone would drop cells."""
-    sizes = {dim: members.sizes.get(dim) for dim in truth.dims}
-    try:
-        members, truth = xr.align(members, truth, join="exact", exclude=[MEMBER])
-        matches = sizes == dict(truth.sizes) and set(members.dims) == {*truth.dims, MEMBER}
-    except ValueError:
-        matches = False
-    if not matches:
-        raise DataError(
-            "scores",
-            found=f"members over {dict(members.sizes)} and truth over {dict(truth.sizes)} with unlike coordinates",
-            expected="the same cells and times in both, and the dimension 'ensemble' in the members alone",
-            todo="select the cells that both have",
-        )
-    return members.drop_vars(_loose(members)) - truth.drop_vars(_loose(truth))
-
-
-def _loose(array: xr.DataArray) -> list[str]:
-    return [name for name in array.coords if name not in array.dims]
+def _row(common: Common, source: str, over: Sequence[str], estimator: str) -> xr.Dataset:
+    """Scores of one source and variable; without any truth what can be said of it all the same."""
+    forecast = common.fields.get(source, xr.full_like(common.truth, np.nan))
+    found = score(forecast, common.truth, over=over, estimator=estimator)
+    if not common.observed:
+        found = xr.merge([found[["spread", "count"]], found.drop_vars(["spread", "count"]) * np.nan])
+    return found.assign(members=forecast.sizes.get(MEMBER, 1))
 
 
 def _mean(array: xr.DataArray, over: Sequence[str]) -> xr.DataArray:

@@ -15,6 +15,7 @@ from labkit.data.idealised.fine_scale import TARGETS, NoiseMaker, coarse_state, 
 from labkit.data.idealised.large_scale import state_at
 from labkit.data.idealised.terrain import Terrain, build_terrain
 from labkit.data.pairs import Pairs
+from labkit.data.parts import Samples, Times, first_and_last, part_of
 from labkit.data.regrid import block_mean
 from labkit.errors import DataError
 
@@ -121,16 +122,20 @@ def open_idealised(
     *,
     step_h: int = 1,
     storm_step_h: int | None = None,
+    times: Times | None = None,
+    samples: Samples | None = None,
     chunk: int = 8,
     **config,
 ) -> Pairs:
     """The idealised atmosphere between two times (inclusive), every `step_h` hours, nothing computed yet.
 
+    `times` (first, last) may stand for `start` and `end`, as in other readers; `samples` chooses positions among these.
     With `storm_step_h` also every so many hours while a typhoon is near. A model of the target *given* the input may
     train on that: seeing some inputs more often than the climate has them changes where it is good, not what is right.
     Further keywords are those of `IdealisedConfig`. Hours are generated `chunk` at a time.
     """
     settings = IdealisedConfig(**{**config, "shape": tuple(config.get("shape", (64, 64)))})
+    start, end = (start, end) if times is None else first_and_last(times)
     times = _times(start, end, step_h)
     place = world(settings)
     hours = _hours(times)
@@ -158,7 +163,7 @@ def open_idealised(
     stamps = times.astype("datetime64[ns]")
     on_grid = {"y": place.y, "x": place.x, "lat": (("y", "x"), lat), "lon": (("y", "x"), lon)}
     statics = np.stack([place.terrain.height_km * 1000, place.terrain.land])
-    return Pairs(
+    pairs = Pairs(
         input=xr.DataArray(
             coarse,
             dims=("time", "channel", "y_in", "x_in"),
@@ -175,6 +180,7 @@ def open_idealised(
         oracle=oracle,
         attrs={"source": "idealised atmosphere", "crs_wkt": crs.to_wkt(), "config": settings},
     )
+    return part_of(pairs, samples=samples)
 
 
 def oracle(pairs: Pairs, time_index: int, seeds: Sequence[int]) -> np.ndarray:
@@ -195,7 +201,7 @@ def _hours(times: np.ndarray) -> np.ndarray:
 
 
 def _times(start: str, end: str, step_h: int) -> np.ndarray:
-    first, last = np.datetime64(start, "h"), np.datetime64(end, "h")
+    first, last = (np.datetime64(time).astype("datetime64[h]") for time in (start, end))
     if last < first:
         raise DataError("times", found=f"{start} to {end}", expected="an end after the start", todo="swap them")
     return np.arange(first, last + np.timedelta64(1, "h"), np.timedelta64(step_h, "h"))

@@ -25,7 +25,7 @@ from labkit.data.pairs import Pairs
 from labkit.data.statistics import Statistics
 from labkit.diffusion.edm import EDM, Denoise
 from labkit.diffusion.patches import PatchGrid, cut, fuse, patched
-from labkit.errors import CheckpointError
+from labkit.errors import CheckpointError, ConfigError
 from labkit.models.hardware import Hardware
 from labkit.models.unet import UNet
 from labkit.recipes.corrdiff.config import CorrDiffConfig, validate
@@ -113,7 +113,16 @@ class CorrDiff:
         }
 
     def pairs(self, part: str = "test") -> Pairs:
-        """The data set the model was trained on: its `train`, `validation` or `test` part."""
+        """The data set the model was trained on: its `train`, `validation` or `test` part.
+
+        Raises ConfigError for a test that the configuration does not set apart from what was learnt."""
+        if part == "test" and not self.config.data.test:
+            raise ConfigError(
+                "test part of the data",
+                found="nothing in the run's configuration that sets it apart",
+                expected="data.test with times or samples of its own",
+                todo="draw from another part, or open the data yourself",
+            )
         return open_part(self.config, part)
 
     def check(self, pairs: Pairs) -> None:

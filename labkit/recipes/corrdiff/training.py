@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from labkit.data.batches import Batch, Batches
 from labkit.data.pairs import Pairs
+from labkit.data.parts import check_parts
 from labkit.data.samples import shared_invariant
 from labkit.data.statistics import Statistics, compute_statistics
 from labkit.diffusion.edm import edm_loss
@@ -57,12 +59,13 @@ def train(
     """
     folder = RunFolder(run)
     _check_folder(folder, config)
-    pairs, validation = open_part(config, "train"), open_part(config, "validation")
+    parts = _separate_parts(config, quiet)
+    pairs, validation = parts["train"], parts["validation"]
     statistics = _statistics(config, folder, pairs)
     model = CorrDiff(config, Channels.of(pairs), statistics, shape=pairs.shape, factor=pairs.factor)
     model.folder = folder
-    for part, opened in (("validation", validation), ("test", open_part(config, "test"))):
-        _check_part(model, part, opened)
+    for part in ("validation", "test"):
+        _check_part(model, part, parts[part])
     _whole_invariant(model, pairs)  # raises for what only the second stage would miss
     options = {"tensorboard": tensorboard, "on_log": on_log, "quiet": quiet}
     stream = None
@@ -71,6 +74,16 @@ def train(
             stream = _train_stage(model, stage, pairs, validation, stream, options)
         restore(model, stage)
     return model
+
+
+def _separate_parts(config: CorrDiffConfig, quiet: bool) -> dict[str, Pairs]:
+    """The parts of the data, after a look that those that were named share no sample."""
+    parts = {name: open_part(config, name) for name in ("train", "validation", "test")}
+    named = {name: pairs for name, pairs in parts.items() if name != "test" or config.data.test}
+    for sentence in check_parts(named):
+        if not quiet:
+            print(f"note: {sentence}", file=sys.stderr)
+    return parts
 
 
 def _check_part(model: CorrDiff, part: str, pairs: Pairs) -> None:
@@ -297,10 +310,7 @@ def _judge_diffusion(model: CorrDiff, validation: Pairs):
     seeds = list(range(settings.members))
     batch_size = default_batch(model, validation.shape, members=len(cases) * len(seeds))
     schedule = _schedule(model, solver=settings.solver, num_steps=settings.num_steps)
-    truth = np.asarray(validation.target.isel(time=cases).data)
-    if validation.mask is not None:
-        truth = np.where(validation.mask.isel(time=cases).values[:, None], truth, np.nan)
-    rivals = _rivals(model, validation, cases, seeds, truth)
+    truth, rivals = _rivals(validation, cases, seeds)
     scale = model.residual_std.cpu().numpy() * model.statistics.std("target", model.channels.target)
 
     def judge(network: nn.Module) -> dict[str, float]:
@@ -321,13 +331,18 @@ def _judge_diffusion(model: CorrDiff, validation: Pairs):
     return judge
 
 
-def _rivals(model: CorrDiff, pairs: Pairs, cases: list[int], seeds: list[int], truth: np.ndarray):
-    """CRPS (channel,) of interpolation and of the oracle, or None where no law is known."""
+def _rivals(pairs: Pairs, cases: list[int], seeds: list[int]):
+    """Truth (case, channel, y, x), and the CRPS (channel,) of interpolation and oracle, or None where no law is known.
+
+    The truth is NaN where the interpolation of a channel has gaps: all are compared on the same cells."""
+    truth = np.asarray(pairs.target.isel(time=cases).data)
     if pairs.oracle is None:
-        return None
+        return truth, None
     oracle = np.stack([pairs.oracle(pairs, case, [10_000 + seed for seed in seeds]) for case in cases])
-    baseline = np.abs(pairs.interpolated(cases).values - truth).mean((0, 2, 3))
-    return baseline, _fair_crps(oracle, truth)
+    baseline = pairs.interpolated(cases).values
+    gaps = np.isnan(baseline)
+    truth = np.where(gaps & ~gaps.all((0, 2, 3), keepdims=True), np.nan, truth)
+    return truth, (_fair_crps(baseline[:, None].repeat(2, axis=1), truth), _fair_crps(oracle, truth))
 
 
 def _fair_crps(members: np.ndarray, truth: np.ndarray) -> np.ndarray:
