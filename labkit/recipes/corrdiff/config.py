@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import date
 from importlib import resources
@@ -14,6 +15,7 @@ from pydantic_core import PydanticCustomError
 from labkit.errors import ConfigError
 
 Positive = Annotated[int, Field(gt=0)]
+_RANGE = re.compile(r"-?\d*(:-?\d*){1,2}")
 Solver = Literal["euler", "heun", "stochastic_heun", "dpmpp_2m"]
 
 
@@ -194,7 +196,10 @@ def _expected(path: str, unknown: bool, message: str) -> str:
 
 
 def _parsed(text: str, value: str):
-    """The value as YAML reads it, but dates as text, which is what the readers take and JSON holds."""
+    """The value as YAML reads it, but as text dates, which is what the readers take and JSON holds, and ranges such as
+    4:8, of which YAML makes four minutes and eight seconds."""
+    if _RANGE.fullmatch(value):
+        return value
     try:
         parsed = yaml.safe_load(value)
     except yaml.YAMLError as error:
