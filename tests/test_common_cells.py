@@ -7,6 +7,7 @@ import xarray as xr
 from labkit.errors import DataError
 from labkit.plots.calibration import judged
 from labkit.plots.neighbourhoods import fss_data
+from labkit.plots.scales import correlation_data, spectra_data
 from labkit.plots.score_maps import score_maps_data
 from labkit.plots.strata import strata_data
 from labkit.verify.common import on_common_cells
@@ -188,5 +189,33 @@ def test_two_runs_are_compared_without_the_members_and_times_that_either_lost():
     assert abs(found.difference).max() < 1e-12 and found.attrs["times"] == 7
     assert found["count"].item() == 7 * 48 and "members of the second (2)" in found.attrs["left_out"]["u10"]
     assert set(comparison_table(found)["count"]) == {7 * 48}
+    less = tree_of(truth.where(truth.time != HOURS[2]), members, members, coarse)
+    for pair in ((whole, less), (less, whole)):
+        assert compare_trees(*pair, draws=50)["count"].item() == 11 * 48
     with pytest.raises(DataError, match="1 times of u10 that both know"):
         compare_trees(whole, tree_of(truth, members.where(members.time == HOURS[3]), members, coarse), draws=50)
+
+
+def test_spectra_and_lengths_are_of_the_same_times_members_and_cells():
+    truth, members, coarse = law()
+    tree = tree_of(truth, stopped(members), without_a_member(members), coarse)
+    part = tree_of(*(a.isel(time=slice(7)) for a in (truth, *[members.isel(ensemble=[0, 1, 3, 4, 5])] * 2, coarse)))
+    spectra, expected = (spectra_data(t, "u10", direction="x").spectra for t in (tree, part))
+    rho, lengths = (correlation_data(t, "u10", draws=20).rho for t in (tree, part))
+    for source in set(expected) - {"mean"}:
+        np.testing.assert_allclose(spectra[source].values, expected[source].values, rtol=1e-6, err_msg=source)
+        np.testing.assert_allclose(rho[source].values, lengths[source].values, rtol=1e-5, atol=1e-6, err_msg=source)
+
+
+def test_a_source_with_gaps_at_all_times_has_no_spectrum_and_the_others_keep_theirs():
+    truth, members, coarse = law()
+    coarse[:, 2, 3] = np.nan
+    gaps, whole = (tree_of(truth, members, members, c) for c in (coarse, coarse.fillna(0.0)))
+    found, expected = (spectra_data(tree, "u10").spectra for tree in (gaps, whole))
+    assert found["interpolation"].isnull().all()
+    xr.testing.assert_allclose(found["prediction"], expected["prediction"])
+    rows = [0, 1, 3, 4, 5]
+    cut = tree_of(*(a.isel(y=rows) for a in (truth, members, members, coarse)))
+    found, expected = (spectra_data(tree, "u10", direction="x").spectra for tree in (gaps, cut))
+    for source in ("truth", "prediction", "interpolation"):
+        np.testing.assert_allclose(found[source].values, expected[source].values, rtol=1e-6)

@@ -246,6 +246,26 @@ def test_missing_targets_are_refused_or_masked(tmp_path):
         open_files(*files, missing="zero")
 
 
+def test_missing_input_is_refused_or_set_to_the_mean_and_told(tmp_path):
+    coarse = fields(factor=FACTOR)
+    coarse["t2m"][1, 2, 3] = np.nan
+    coarse["u10"][1, 2, 3:] = np.nan
+    files = save(tmp_path, coarse=coarse)
+    pairs = open_files(*files)
+    with pytest.raises(DataError, match=r"input values: found .*1 in t2m"):
+        load(pairs, [0, 1], compute_statistics(pairs))
+    pairs = open_files(*files, missing="mask")
+    statistics = compute_statistics(pairs)
+    assert pairs.input_channels == ["t2m", "u10", "observed"] and bool(pairs.mask.all())
+    assert statistics.input["t2m"].mean == pytest.approx(float(coarse.t2m.mean()), rel=1e-6)
+    batch = load(pairs, [0, 1], statistics)
+    assert batch.input.isfinite().all() and batch.input[1, 0, 2, 3] == 0 and (batch.input[1, 1, 2, 3:] == 0).all()
+    expected = np.ones((6, *COARSE))
+    expected[1, 2, 3:] = 0, 0.5
+    np.testing.assert_array_equal(pairs.input.sel(channel="observed"), expected)
+    assert pairs.input.chunksizes["channel"] == (3,) and pairs.input.dtype == np.float32
+
+
 def test_invariants_of_a_wider_file_are_cropped_and_turned(tmp_path):
     wide = fields(margin=1).isel(time=0, drop=True).isel(lat=slice(None, None, -1))
     wide["t2m"].attrs["units"] = "m"

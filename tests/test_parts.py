@@ -65,6 +65,11 @@ def test_positions_are_text_or_numbers():
             positions(wrong, 10)
 
 
+@pytest.mark.parametrize("text", ["0:4", "4:8", "24:30:2", "900:1000", "-3:"])
+def test_ranges_in_a_command_are_not_taken_for_minutes_and_seconds(text):
+    assert corrdiff.apply_overrides({}, [f"data.train.samples={text}"]) == {"data": {"train": {"samples": text}}}
+
+
 def test_what_is_no_part_is_refused_in_a_sentence(tmp_path):
     pairs = open_files(*save(tmp_path))
     for times, said in (

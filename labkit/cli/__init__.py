@@ -29,7 +29,9 @@ Train both stages of a CorrDiff, or go on with a run that was stopped.
   labkit train corrdiff --preset nano --run runs/mine regression.lr=1e-3 seed=3
   labkit train corrdiff --preset nano --show               print the whole configuration and stop
 
-Every value of the preset can be changed as key.sub=value. The run folder holds config.yaml, metrics.jsonl and
+Every value of the preset can be changed as key.sub=value. Parts of one's own data are named by the times or samples in
+data.train, data.validation and data.test, such as data.test.times=[2021-01-01, 2021-12-31T23] or
+data.test.samples=900:1000; they may share no sample. The run folder holds config.yaml, metrics.jsonl and
 checkpoints/. The same command goes on where a killed or stopped run ended, to the last bit.
 """
 SAMPLE_HELP = """\
@@ -56,6 +58,7 @@ Look at a data set the way training sees it: channels, grid, times, statistics.
 
   labkit data idealised start=2020-01-01 end=2020-01-31
   labkit data radar factor=16
+  labkit data hrrr_mini path=hrrr_mini_train.nc samples=0:1000
   labkit data files input=coarse.nc target=fine.nc --statistics stats.json
 """
 

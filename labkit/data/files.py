@@ -11,7 +11,7 @@ import xarray as xr
 from labkit.data.grids import covering_cells
 from labkit.data.pairs import Pairs
 from labkit.data.parts import Samples, Times, part_of
-from labkit.data.reading import choose, open_lazily, stack
+from labkit.data.reading import choose, open_lazily, stack, telling_gaps
 from labkit.errors import DataError
 from labkit.grid import coordinates, oriented, projection, spacing_known, with_our_dims
 
@@ -41,8 +41,9 @@ def open_files(
     both files have positions. `dims` maps dimension names {theirs: "time" | "y" | "x"} where they are not common
     ones; `spacing_km` is that of the target where its file has no positions. Values become those of the registry's
     units, `units` {name: unit} says what a file does not (see `labkit.units`). NaN in the target is refused when it is
-    read, or with `missing="mask"` becomes the mask. The unit of each channel is the coordinate `units`. `times` (first,
-    last) and `samples` (such as "0:200") choose a part (`data.parts`).
+    read, or with `missing="mask"` becomes the mask; NaN in the input is then set to the mean where it is learnt from
+    and drawn with, and the further input channel `observed` tells where that was. The unit of each channel is the
+    coordinate `units`. `times` (first, last) and `samples` (such as "0:200") choose a part (`data.parts`).
     """
     if missing not in ("refuse", "mask"):
         raise DataError("missing", found=missing, expected='"refuse" or "mask"', todo="choose one of the two")
@@ -55,6 +56,8 @@ def open_files(
     inputs = _channels(coarse, "input", input_channels, ("time", "channel", "y", "x"), units)
     targets = _channels(fine, "target", target_channels, ("time", "channel", "y", "x"), units)
     targets = targets.assign_coords(stamps | place)
+    gaps = {"missing_input": "mean"} if missing == "mask" else {}
+    inputs = telling_gaps(inputs) if gaps else inputs
     statics = _invariants(invariant, invariant_channels, dims, fine, units)
     pairs = Pairs(
         input=inputs.rename(y="y_in", x="x_in").assign_coords(stamps | _coarse_axes(y, x, inputs)).rename("input"),
@@ -65,6 +68,7 @@ def open_files(
             "source": f"{Path(input).name} and {Path(target).name}",
             "alignment": coarse.attrs["alignment"],
             **_projection(fine),
+            **gaps,
         },
     )
     return part_of(pairs, times=times, samples=samples)

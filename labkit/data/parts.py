@@ -38,9 +38,9 @@ def positions(chosen: Samples, n: int) -> list[int]:
             return list(range(n))[slice(*(int(part) if part else None for part in chosen.split(":")))]
         return [int(part) for part in (chosen.split(",") if isinstance(chosen, str) else chosen)]
     except (TypeError, ValueError) as error:
-        raise ConfigError(
-            "times", found=repr(chosen), expected="start:stop[:step] or 3,5,8", todo="count from 0"
-        ) from error
+        quotes = "" if isinstance(chosen, str) else ", and put quotes about it (YAML reads 4:8 as 248)"
+        expected = "start:stop[:step] or 3,5,8"
+        raise ConfigError("times", found=repr(chosen), expected=expected, todo=f"count from 0{quotes}") from error
 
 
 def check_parts(parts: Mapping[str, Pairs]) -> list[str]:

@@ -69,6 +69,14 @@ def stack(
     return xr.DataArray(data.rechunk(whole), dims=dims, coords=coordinates)
 
 
+def telling_gaps(coarse: xr.DataArray) -> xr.DataArray:
+    """The coarse input (time, channel, y, x) with the channel `observed`, the share of the others that a cell has: what
+    a network must be told where missing values are set to the mean (the pairs' attribute `missing_input`)."""
+    share = coarse.notnull().mean("channel").astype(np.float32).expand_dims(channel=["observed"])
+    share = share.assign_coords(native=("channel", ["observed"]), units=("channel", ["1"]))
+    return xr.concat([coarse, share], "channel").transpose(*coarse.dims).chunk(channel=-1)
+
+
 def choose(what: str, variables: dict[str, xr.DataArray], names: Sequence[str] | None) -> list[xr.DataArray]:
     """The named variables, by their own or the registry's names, in the order asked for; all where none are named."""
     if names is None:

@@ -15,6 +15,7 @@ from labkit.plots import selection
 from labkit.plots.colours import SOURCE_COLOURS, SOURCE_LABELS
 from labkit.verify.autocorrelation import autocorrelation, autocorrelation_draws, decorrelation_lengths
 from labkit.verify.bootstrap import interval, length_interval, resampled_means
+from labkit.verify.common import on_common_cells
 from labkit.verify.spectra import effective_resolution, power_spectrum
 
 TOLERANCE = 0.2  # of the variance at a wavelength that may be lacking or too much where it still counts as resolved
@@ -103,6 +104,8 @@ def spectra_data(
     """Spectra of all sources of a variable. direction, window, detrend: as in `power_spectrum`; the rest selects as in
     `scale_fields`. Ensembles keep their members."""
     fields = scale_fields(tree, variable, quantity=quantity, box=box, times=times)
+    # rings need whole fields, of which a source with gaps has none; of rows and columns those with gaps are left out
+    fields = fields if direction == "radial" else _on_common_cells(fields)
     dy, dx = spacing_of(tree)
     options = {"dim": direction, "dx_km": dx, "dy_km": dy, "window": window, "detrend": detrend}
     kept = ("ensemble", "time", "wavenumber")
@@ -134,7 +137,7 @@ def correlation_data(
 ) -> Correlation:
     """Autocorrelations of all sources of a variable, their lengths, and how sure the truth's are. direction, centre: as
     in `autocorrelation`; the rest selects as in `scale_fields`."""
-    fields = scale_fields(tree, variable, quantity=quantity, box=box, times=times)
+    fields = _on_common_cells(scale_fields(tree, variable, quantity=quantity, box=box, times=times))
     spacing = spacing_of(tree)
     options = {"spacing_km": spacing, "direction": direction, "centre": centre}
     rho = {s: autocorrelation(a, over=_means(a), **options).compute() for s, a in fields.items()}
@@ -267,16 +270,24 @@ def correlation_figure(tree: xr.DataTree, variable: str, **options) -> Figure:
 
 
 def _where_whole(variable: str, series: dict[str, xr.DataArray]) -> dict[str, xr.DataArray]:
-    """The spectra of those times of which the truth has one; DataError where there is none."""
-    known = series["truth"].notnull().all("wavenumber")
-    if not known.any():
+    """The spectra of those times and members of which all sources have one; DataError where the truth has none."""
+    common = on_common_cells(series["truth"], {s: values for s, values in series.items() if s != "truth"})
+    known = common.truth.notnull().all("wavenumber")
+    if not (common.observed and known.any()):
         raise DataError(
             f"spectra of {variable}",
             found="missing cells at every time",
             expected="whole fields",
             todo="choose a part of the domain that is observed, or look at autocorrelations, which leave gaps out",
         )
-    return {source: values.where(known) for source, values in series.items()}
+    return {source: values.where(known) for source, values in {"truth": series["truth"], **common.fields}.items()}
+
+
+def _on_common_cells(fields: dict[str, xr.DataArray]) -> dict[str, xr.DataArray]:
+    """The fields on the cells, times and members that all of them know (`verify.common`), lazily."""
+    common = on_common_cells(fields["truth"], {s: field for s, field in fields.items() if s != "truth"})
+    known = common.truth.notnull()
+    return {s: common.fields.get(s, fields[s]).where(known) for s in fields}
 
 
 def _band(series: xr.DataArray, seed: int) -> xr.DataArray | None:

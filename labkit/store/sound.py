@@ -7,6 +7,7 @@ calendar.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -49,8 +50,14 @@ def lost_chunks(path: Path) -> dict[str, int]:
         return {}
     arrays = {name: array for name, array in store.members(max_depth=None) if isinstance(array, zarr.Array)}
     arrays = {name: array for name, array in arrays.items() if array.ndim}  # a grid mapping holds attributes alone
-    lost = {name: array.nchunks - array.nchunks_initialized for name, array in arrays.items()}
+    lost = {name: _lost(path / name, array) for name, array in arrays.items()}
     return {name: count for name, count in sorted(lost.items()) if count}
+
+
+def _lost(folder: Path, array: zarr.Array) -> int:
+    """Asked file by file: zarr's own count lists every folder, which takes ten times as long."""
+    keys = map(array.metadata.encode_chunk_key, np.ndindex(array.cdata_shape))
+    return sum(not os.path.exists(f"{folder}/{key}") for key in keys)
 
 
 def check_calendars(dataset: xr.Dataset, what: str) -> None:

@@ -173,7 +173,8 @@ def _paired_sums(first, second, source: str, name: str, times: np.ndarray, estim
     """Sums by time of both, of the cells that both know, at the times that have any; and what was left out."""
     truths, forecasts = ([t[g][name].sel(time=times) for t in (first, second)] for g in ("truth", source))
     _check_same_truth(name, *truths)
-    common = on_common_cells(truths[0], dict(zip(("first", "second"), forecasts, strict=True)))
+    truth = truths[0].where(truths[1].notnull().variable)
+    common = on_common_cells(truth, dict(zip(("first", "second"), forecasts, strict=True)))
     cells = [cell_statistics(f, common.truth, estimator=estimator) for f in common.fields.values()]
     sums = dask.compute(*[cell_sums(c, over=("y", "x")).assign_attrs(c.attrs) for c in cells])
     known = np.flatnonzero((sums[0]["count"] > 0) & (sums[1]["count"] > 0))

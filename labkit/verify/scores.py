@@ -183,7 +183,7 @@ def _row(common: Common, source: str, over: Sequence[str], estimator: str) -> xr
     forecast = common.fields.get(source, xr.full_like(common.truth, np.nan))
     found = score(forecast, common.truth, over=over, estimator=estimator)
     if not common.observed:
-        found = xr.merge([found[["spread", "count"]], found.drop_vars(["spread", "count"]) * np.nan])
+        found = found.assign({name: np.nan * found[name] for name in found if name not in ("spread", "count")})
     return found.assign(members=forecast.sizes.get(MEMBER, 1))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from copy import deepcopy
 from datetime import date
@@ -21,6 +22,7 @@ Positive = Annotated[int, Field(gt=0, lt=2**53)]
 Size = Annotated[int, Field(gt=0, le=4096)]  # of a network: beyond lie slips of the finger that no memory holds
 Steps = Annotated[int, Field(ge=2, le=10_000)]
 DEEPEST = 8  # sections within sections
+_RANGE = re.compile(r"-?\d*(:-?\d*){1,2}")
 Solver = Literal["euler", "heun", "stochastic_heun", "dpmpp_2m"]
 
 
@@ -251,6 +253,9 @@ def _expected(path: str, unknown: bool, message: str) -> str:
 
 
 def _parsed(text: str, value: str):
-    """The value as YAML reads it, but dates as text, which is what the readers take and JSON holds."""
+    """The value as YAML reads it, but as text dates, which is what the readers take and JSON holds, and ranges such as
+    4:8, of which YAML makes four minutes and eight seconds."""
+    if _RANGE.fullmatch(value):
+        return value
     parsed = parse_yaml(value, f"override {text[:80]!r}")
     return value if isinstance(parsed, date) else parsed
