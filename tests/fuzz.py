@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import collections
 import contextlib
+import gc
 import json
 import os
 import random
@@ -23,6 +24,7 @@ import sys
 import tempfile
 import time
 import traceback
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -164,7 +166,7 @@ def _fault(status: int, late: bool, memory_mb: float, said: str) -> str:
     code = os.WEXITSTATUS(status)
     if memory_mb > MEMORY_MB or "more memory asked" in said:
         return f"{memory_mb:.0f} MB"
-    if "Traceback" in said or code not in ALLOWED:
+    if "Traceback" in said or "did not foresee" in said or code not in ALLOWED:
         return said.strip().splitlines()[-1][:160] if said.strip() else f"exit code {code}"
     sentences = [line for line in said.replace("\r", "\n").splitlines() if line.startswith("labkit: ")]
     return "" if code == 0 or len(sentences) == 1 or "usage:" in said else f"exit code {code} without a sentence"
@@ -175,6 +177,7 @@ def fuzz(tries: int, seed: int, *, kinds: list[str] | None, keep: Path | None, e
     outcomes = []
     with tempfile.TemporaryDirectory(prefix="labkit-fuzz-") as place:
         goods = good_files(Path(place) / "good")
+        gc.freeze()  # pages that a fork need not copy
         for kind, (good, commands) in goods.items():
             if kinds and kind not in kinds:
                 continue
@@ -229,6 +232,7 @@ def warm() -> None:
     import labkit.verify.scores  # noqa: F401
 
     dask.config.set(scheduler="synchronous")
+    warnings.filterwarnings("ignore")
 
 
 if __name__ == "__main__":
