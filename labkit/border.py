@@ -212,9 +212,11 @@ def guarded(dataset: xr.Dataset, what: str) -> xr.Dataset:
         for name, v in dataset.variables.items()
         if name not in dataset.indexes
     }
-    return dataset.assign({k: v for k, v in lazy.items() if k in dataset.data_vars}).assign_coords(
+    made = dataset.assign({k: v for k, v in lazy.items() if k in dataset.data_vars}).assign_coords(
         {k: v for k, v in lazy.items() if k in dataset.coords}
     )
+    made.set_close(dataset.close)
+    return made
 
 
 def engine_of(path: str | Path) -> dict:

@@ -26,9 +26,11 @@ def open_lazily(path: str | Path, *, group: str | None = None, chunks: dict | No
     with reading(what, path, expected=expected, todo="check that it was written and copied to its end"):
         found = guarded(xr.open_dataset(path, group=group, cache=False, **engine_of(path)), what)
         token = tokenize(str(Path(path).resolve()), Path(path).stat().st_mtime_ns, group)
-        return found.assign({n: _chunked(v, chunks or {}, token) for n, v in found.data_vars.items()}).assign_coords(
+        lazy = found.assign({n: _chunked(v, chunks or {}, token) for n, v in found.data_vars.items()}).assign_coords(
             {n: _chunked(v, chunks or {}, token) for n, v in found.coords.items() if n not in found.indexes}
         )
+    lazy.set_close(found.close)
+    return lazy
 
 
 def _chunked(array: xr.DataArray, chunks: dict, token: str) -> xr.DataArray:
