@@ -61,8 +61,8 @@ def train(
     statistics = _statistics(config, folder, pairs)
     model = CorrDiff(config, Channels.of(pairs), statistics, shape=pairs.shape, factor=pairs.factor)
     model.folder = folder
-    for part, opened in (("validation", validation), ("test", open_part(config, "test"))):
-        _check_part(model, part, opened)
+    for part in ("validation", "test"):
+        _check_part(model, part)
     _whole_invariant(model, pairs)  # raises for what only the second stage would miss
     options = {"tensorboard": tensorboard, "on_log": on_log, "quiet": quiet}
     stream = None
@@ -73,9 +73,10 @@ def train(
     return model
 
 
-def _check_part(model: CorrDiff, part: str, pairs: Pairs) -> None:
+def _check_part(model: CorrDiff, part: str) -> None:
     """What is drawn after training, or judged by meanwhile, must be what the model can take: known before it begins."""
     try:
+        pairs = open_part(model.config, part)
         if not len(pairs):
             raise DataError("times", found="none", expected="one or more", todo="choose other times")
         model.check(pairs)
