@@ -12,6 +12,7 @@ import math
 import os
 import stat
 import struct
+import traceback
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
@@ -49,6 +50,7 @@ _SIGNATURES = {
     b"II*\0": "a TIFF image",
     b"PK\3\4": "a zip archive",
 }
+TRACEBACK = "LABKIT_TRACEBACK"  # set in the environment, the command line shows errors of the lab whole
 MODULUS = "a PhysicsNeMo checkpoint (.mdlus)"
 MODULUS_TODO = "draw with PhysicsNeMo's own generate.py and open the NetCDF that it writes: labkit reads only its own"
 
@@ -63,6 +65,7 @@ def reading(
     what: str,
     path: str | Path | None = None,
     *,
+    found: str = "a damaged file or another format that cannot be read",
     expected: str = "a whole file",
     todo: str = "copy or write it again; it may be truncated or of another format",
     kind: type[LabError] = DataError,
@@ -73,9 +76,18 @@ def reading(
     except DAMAGE as error:
         known = "" if path is None else format_of(path)
         like = f"begins like {known}; " if known else ""
-        found = f"a damaged file or another format that cannot be read ({like}{reason(error)})"
+        found = f"{found} ({like}{reason(error)})"
         found, todo = (MODULUS, MODULUS_TODO) if known == MODULUS else (found, todo)
         raise kind(what, found=found, expected=expected, todo=todo) from error
+
+
+def unforeseen(error: BaseException) -> str:
+    """One sentence for what nobody thought of: what was raised, and where in the lab, for a report."""
+    frames = traceback.extract_tb(error.__traceback__)
+    inside = [frame for frame in frames if "labkit" in Path(frame.filename).parts]
+    where = f" in {Path(inside[-1].filename).name}, line {inside[-1].lineno}" if inside else ""
+    found = f"something that the lab did not foresee ({type(error).__name__}: {reason(error)}{where})"
+    return f"{found}; please report it with the traceback that {TRACEBACK}=1 before the command shows."
 
 
 def reason(error: BaseException) -> str:
@@ -131,8 +143,9 @@ def format_of(path: str | Path) -> str:
 def read_text(path: str | Path, what: str, *, most: int = TEXT_BYTES, kind: type[LabError] = DataError) -> str:
     """The UTF-8 text of a file of at most so many bytes."""
     existing(path, what, kind=kind)
-    with reading(what, path, expected="text in UTF-8", todo="save it as UTF-8", kind=kind), Path(path).open("rb") as f:
-        raw = f.read(most + 1)
+    with reading(what, path, found="no text", expected="text in UTF-8", todo="save it as UTF-8", kind=kind):
+        with Path(path).open("rb") as file:
+            raw = file.read(most + 1)
         text = raw.decode("utf-8-sig") if len(raw) <= most else ""
     if len(raw) > most:
         found, expected = "more than that", f"at most {most / 2**20:g} MB"
@@ -159,7 +172,7 @@ def parse_yaml(text: str, what: str, *, kind: type[LabError] = ConfigError):
         mark, said = getattr(error, "problem_mark", None), getattr(error, "problem", None) or reason(error)
         said = "nested too deep" if isinstance(error, RecursionError) else said
         found = f"no YAML{f' in line {mark.line + 1}' if mark else ''} ({said})"
-        todo = "quote what has colons or brackets, and write out what an alias stands for"
+        todo = "correct it; values with a colon need quotes, and what an alias stands for is written out"
         raise kind(what, found=found, expected="a YAML value without aliases", todo=todo) from error
 
 
@@ -200,9 +213,11 @@ def guarded(dataset: xr.Dataset, what: str) -> xr.Dataset:
         for name, v in dataset.variables.items()
         if name not in dataset.indexes
     }
-    return dataset.assign({k: v for k, v in lazy.items() if k in dataset.data_vars}).assign_coords(
+    made = dataset.assign({k: v for k, v in lazy.items() if k in dataset.data_vars}).assign_coords(
         {k: v for k, v in lazy.items() if k in dataset.coords}
     )
+    made.set_close(dataset.close)
+    return made
 
 
 def engine_of(path: str | Path) -> dict:

@@ -246,6 +246,7 @@ class Trainer:
     def _resume(self) -> None:
         path = self.folder.checkpoint_path(f"{self.stage}-last")
         if not path.exists():
+            self.folder.truncate_metrics(-1, stage=self.stage)  # of a run killed before its first checkpoint
             return
         tensors, header = load_checkpoint(path)
         check_header(path.name, header, self.header)

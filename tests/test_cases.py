@@ -166,7 +166,7 @@ def test_a_bad_file_says_which_entry_and_what(tmp_path, text, said):
 
 
 def test_a_file_that_is_not_there_or_no_text(tmp_path):
-    with pytest.raises(ConfigError, match=r"absent\.yaml.*No such file"):
+    with pytest.raises(ConfigError, match=r"absent\.yaml.*no such file"):
         cases(tmp_path / "absent.yaml")
     binary = tmp_path / "binary.yaml"
     binary.write_bytes(b"\x89HDF\xff\xfe\0")

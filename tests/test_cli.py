@@ -172,11 +172,17 @@ def test_each_way_to_end_has_its_code(error, code, capsys, monkeypatch, tmp_path
     assert one_sentence(capsys)
 
 
-def test_mistakes_of_our_own_are_not_hidden(monkeypatch, tmp_path):
+def test_mistakes_of_our_own_are_not_hidden(monkeypatch, tmp_path, capsys):
+    """They are told as such, with their place, in a sentence; and whole where that is asked for."""
+
     def failing(*_, **__):
         raise ZeroDivisionError
 
     monkeypatch.setattr(corrdiff, "train", failing)
+    assert main(["train", "corrdiff", "--run", str(tmp_path)]) == 1
+    said = one_sentence(capsys)
+    assert "did not foresee (ZeroDivisionError" in said and "__init__.py, line" in said and "LABKIT_TRACEBACK=1" in said
+    monkeypatch.setenv("LABKIT_TRACEBACK", "1")
     with pytest.raises(ZeroDivisionError):
         main(["train", "corrdiff", "--run", str(tmp_path)])
 

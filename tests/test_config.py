@@ -1,5 +1,6 @@
 """Configurations: typed overrides, unknown keys refused by their path, presets that fit and train."""
 
+import json
 import math
 
 import pytest
@@ -12,7 +13,7 @@ from labkit.errors import ConfigError
 from labkit.models.unet import UNet, parameter_count
 from labkit.recipes import corrdiff
 from labkit.recipes.corrdiff import apply_overrides, load_preset, presets, validate
-from labkit.recipes.corrdiff.config import NetworkConfig, SamplerConfig, ValidationConfig
+from labkit.recipes.corrdiff.config import NetworkConfig, SamplerConfig, ValidationConfig, load_file
 
 MINIMAL = {"data": {"reader": "idealised"}}
 STAGES = ("regression", "diffusion")
@@ -126,6 +127,13 @@ def test_unknown_keys_are_refused_by_path_with_the_known_ones(override, path, kn
         ("sampler.num_steps=1", "sampler.num_steps"),
         ("device=tpu", "device"),
         ("regression=3", "regression"),
+        ("regression.lr=.nan", "regression.lr"),
+        ("sampler.sigma_max=.inf", "sampler.sigma_max"),
+        ("regression_network.channel_mult=[]", "regression_network.channel_mult"),
+        ("diffusion_network.model_channels=100000000", "diffusion_network.model_channels"),
+        ("validation.num_steps=1000000000", "validation.num_steps"),
+        ("seed=-1", "seed"),
+        ("seed=100000000000000000000", "seed"),
         ("data.crop=[96]", "data.crop"),
         ("seed=", "seed"),
     ],
@@ -133,6 +141,31 @@ def test_unknown_keys_are_refused_by_path_with_the_known_ones(override, path, kn
 def test_values_out_of_range_are_refused_by_path(override, path):
     with pytest.raises(ConfigError, match=rf"configuration at {path}[.\d]*: found "):
         load_preset("nano", [override])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "section"),
+    [
+        (["sampler.sigma_min=50", "sampler.sigma_max=40"], "sampler"),
+        (["sampler.sigma_min=40", "sampler.sigma_max=40"], "sampler"),
+        (["sampler.rho=1e-4"], "sampler"),  # too large for a float
+        (["sampler.rho=1e17"], "sampler"),  # all levels alike
+        (["sampler.sigma_max=0.00500001"], "sampler"),  # alike in 32 bits
+        (["sampler.sigma_max=0.00500002", "sampler.num_steps=2", "validation.num_steps=400"], "validation"),
+    ],
+)
+def test_noise_levels_that_no_solver_can_step_through_are_refused_before_training(overrides, section):
+    with pytest.raises(ConfigError, match=rf"configuration at {section}: found ") as caught:
+        load_preset("nano", overrides)
+    assert "sigma_min <= sigma_max" in str(caught.value) or "in 32 bits" in str(caught.value)
+
+
+def test_another_reader_takes_what_was_said_to_the_old_one_away():
+    found = load_preset("radar", ["data.reader=files", "data.options.input=a.nc", "regression.lr=0.5"]).data
+    assert found.reader == "files" and found.options == {"input": "a.nc"}
+    assert found.train == found.validation == found.test == {} and found.statistics_file is None
+    kept = load_preset("radar", ["data.reader=radar", "data.options.factor=8"]).data
+    assert kept.options["factor"] == 8 and kept.train == load_preset("radar").data.train
 
 
 @pytest.mark.parametrize(
@@ -165,6 +198,10 @@ def test_overrides_are_typed(override, value):
         ("=3", r"expected key\.sub=value"),
         ("data.reader.deep=3", "found a value at data.reader, expected a section"),
         ("seed=[1", "expected a YAML value"),
+        ("data.options={a: &a 1, b: *a}", "an alias"),
+        ("data.options=" + "[" * 5000, "nested too deep"),
+        ("data.options.start=2001-99-99", "month"),
+        (".".join("a" * 5000) + "=1", "a long path"),
     ],
 )
 def test_overrides_that_do_not_read_are_refused(override, message):
@@ -179,6 +216,15 @@ def test_the_last_override_counts_and_nothing_given_is_changed():
     assert values == {"seed": 1, "data": {"reader": "idealised", "options": {"factor": 8}}}
 
 
+@pytest.mark.parametrize("name", presets())
+def test_what_is_said_to_one_network_or_stage_is_not_said_to_the_other(name):
+    """The presets write for both at once what both have alike."""
+    changed = load_preset(name, ["diffusion_network.num_blocks=7", "regression.samples=5"])
+    before = load_preset(name)
+    assert changed.diffusion_network.num_blocks == 7 and changed.regression_network == before.regression_network
+    assert changed.regression.samples == 5 and changed.diffusion == before.diffusion
+
+
 def test_configurations_name_all_solvers():
     for section in (SamplerConfig, ValidationConfig):
         names = section.model_fields["solver"].annotation.__args__
@@ -189,6 +235,29 @@ def test_every_hyper_parameter_of_the_network_is_taken_by_it():
     options = NetworkConfig(model_channels=8, channel_mult=(1, 2), num_blocks=1, attn_resolutions=())
     network = UNet(3, 2, shape=(16, 16), **options.model_dump())
     assert network(torch.zeros(1, 3, 16, 16), torch.zeros(1)).shape == (1, 2, 16, 16)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "NoneType"),
+        ("3", "int"),
+        ("[a]", "list"),
+        ("data: 3", "configuration at data"),
+        ("1: 2", "configuration at"),
+        ("data: {reader: idealised}\nsampler: {sigma_min: 50, sigma_max: 40}", "configuration at sampler"),
+    ],
+)
+def test_files_that_are_no_configuration_are_refused_by_name_or_path(tmp_path, text, said):
+    (tmp_path / "mine.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=said):
+        load_file(tmp_path / "mine.yaml")
+
+
+def test_a_configuration_that_is_shown_can_be_read_back_from_a_file(tmp_path):
+    shown = yaml.safe_dump(json.loads(load_preset("mini").model_dump_json()))
+    (tmp_path / "mine.yaml").write_text(shown)
+    assert load_file(tmp_path / "mine.yaml", ["seed=5"]) == load_preset("mini", ["seed=5"])
 
 
 def test_a_configuration_needs_a_data_set_and_nothing_else():

@@ -6,14 +6,68 @@ import pytest
 import yaml
 from tiny_corrdiff import STAGES, members, tiny_config, untrained
 
-from labkit.errors import CheckpointError, ConfigError, DataError
+from labkit.errors import CheckpointError, ConfigError, DataError, LabError
 from labkit.recipes import corrdiff
+from labkit.recipes.corrdiff import open_part
 from labkit.store.checkpoints import load_checkpoint, save_checkpoint
 
 
 def test_another_configuration_in_the_same_folder_is_refused_by_path(copied):
     with pytest.raises(ConfigError, match=r"run folder run: found a run with another diffusion\.lr"):
         corrdiff.train(tiny_config("diffusion.lr=0.5"), copied.path, quiet=True)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["data.statistics_file=absent.json"], "absent.json: found no such file"),
+        (["data.validation.shape=[32, 32]"], "data.validation: grid of the data: found 32, 32, expected 16, 16"),
+        (["data.test.factor=8"], "data.test: fine cells in a coarse one of the data: found 8, 8"),
+        (["data.test.end=1999-01-01"], "data.test: .*expected an end after the start"),
+        (["data.test.sede=1"], "data.test: options of data set idealised: found sede"),
+        (
+            ["data.options={shape: [15, 15], factor: 3, dx_km: 16}", "data.crop=[6, 6]"],
+            "data.validation: network grid: found .15, 15., expected both sides a multiple of 2",
+        ),
+        (["patch={shape: [32, 32]}"], "found"),
+        (["diffusion_network.attn_resolutions=[7]"], "attn_resolutions: found"),
+        (["data.target_channels=[snow]"], "target channels: found"),
+    ],
+)
+def test_what_a_later_stage_needs_is_refused_before_the_first_and_leaves_nothing(tmp_path, overrides, message):
+    with pytest.raises(LabError, match=message):
+        corrdiff.train(tiny_config(*overrides), tmp_path / "run", quiet=True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_data_that_cannot_be_learnt_from_leave_nothing_either(tmp_path, monkeypatch):
+    def blind(config, part):
+        pairs = open_part(config, part)
+        return replace(pairs, target=pairs.target.where(pairs.target.channel != "t2m"))
+
+    monkeypatch.setattr(corrdiff.training, "open_part", blind)
+    with pytest.raises(DataError, match="t2m"):
+        corrdiff.train(tiny_config(), tmp_path / "run", quiet=True)
+    assert not list(tmp_path.iterdir())
+
+
+HEADERS = [
+    {"input": 3},
+    {"shape": [2**20, 2**20]},
+    {"shape": [-16, -16]},
+    {"shape": "wide"},
+    {"factor": None},
+    {"residual_std": ["a"]},
+    {"residual_std": [1.0]},
+    {"residual_std": [1.0, 1.0, 1.0, -1.0]},
+]
+
+
+@pytest.mark.parametrize("changes", HEADERS, ids=str)
+def test_headers_that_make_no_sense_are_refused_by_the_checkpoints_name(copied, changes):
+    edit_header(copied, "diffusion", **changes)
+    with pytest.raises(CheckpointError, match=r"checkpoint diffusion\.safetensors"):
+        corrdiff.load(copied.path)
 
 
 @pytest.mark.parametrize(

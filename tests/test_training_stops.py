@@ -138,6 +138,18 @@ def test_killed_at_random_moments_then_resumed_equals_uninterrupted(tmp_path):
     assert_same_run(RunFolder(tmp_path / "killed"), RunFolder(tmp_path / "never"))
 
 
+def test_killed_before_the_first_checkpoint_nothing_is_logged_twice(tmp_path, uninterrupted):
+    """A kill leaves the lines of its stage, and those of other stages stay."""
+    folder = RunFolder(tmp_path)
+    other = {"stage": "another", "step": 8, "loss": 2.0}
+    for line in (other, {"stage": "regression", "step": 8, "loss": 1.0}):
+        folder.log(**line)
+    make_trainer(tmp_path).run()
+    assert folder.metrics()[0] == other
+    folder.truncate_metrics(-1, stage="another")
+    assert_same_run(folder, uninterrupted)
+
+
 def test_a_finished_stage_is_not_trained_again(tmp_path, uninterrupted):
     before = uninterrupted.checkpoint_path("regression-last").read_bytes()
     make_trainer(uninterrupted.path).run()

@@ -6,7 +6,9 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+from unittest.mock import Mock
 
 import netCDF4
 import numpy as np
@@ -229,11 +231,81 @@ def test_disk_that_fills_up_while_members_are_written_or_assembled(tmp_path, mon
 
     script = FULL.format(tests=str(Path(__file__).parent), path=str(tmp_path / "big.nc"))
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert result.returncode == 1 and "labkit.errors" in result.stderr.splitlines()[-1], result.stderr
+    assert result.returncode == 1 and "labkit.errors.OutOfSpace" in result.stderr.splitlines()[-1], result.stderr
     assert not (tmp_path / "big.nc").exists()
     again = writer(tmp_path / "big.nc", seeds=range(40))
     assert again.missing() == [] and not list(again.folder.glob("assembling*"))
     again.finish()
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_a_full_disk_is_called_full_whatever_the_library_says(tmp_path, monkeypatch, code):
+    """NetCDF says "HDF error" or "Permission denied" and NumPy no reason: the system knows it."""
+    output = fill(writer(tmp_path / "out.nc"))
+
+    def full(*args, **options):
+        raise OSError(code, os.strerror(code))
+
+    for said in (RuntimeError("NetCDF: HDF error"), PermissionError(errno.EACCES, "Permission denied")):
+        with monkeypatch.context() as patch:
+            patch.setattr("labkit.store.tree_writer.write_tree", Mock(side_effect=said))
+            patch.setattr("labkit.store.atomic.os.fsync", full)
+            with pytest.raises(OutOfSpace, match="no room left"):
+                output.finish()
+    with monkeypatch.context() as patch:
+        patch.setattr("labkit.store.tree_writer.write_tree", Mock(side_effect=said))
+        with pytest.raises(DataError, match="change its permissions"):
+            output.finish()
+    assert [item.name for item in tmp_path.iterdir()] == ["out.nc.partial"]
+    assert not list(output.folder.glob("[!p]*.nc")) and output.finish().exists()
+
+
+def test_more_than_the_disk_holds_is_refused_before_any_member_is_drawn(tmp_path):
+    begun = time.perf_counter()
+    with pytest.raises(OutOfSpace, match=r"free on the disk, expected room for .* GB"):
+        writer(tmp_path / "out.nc", seeds=range(10**15))
+    assert time.perf_counter() - begun < 1 and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("suffix", [".nc", ".zarr"])
+def test_a_folder_of_anything_else_is_never_replaced(tmp_path, suffix):
+    (tmp_path / f"mine{suffix}").mkdir()
+    (tmp_path / f"mine{suffix}" / "thesis.txt").write_text("years of work")
+    with pytest.raises(DataError, match="a folder of that name"):
+        writer(tmp_path / f"mine{suffix}")
+    assert (tmp_path / f"mine{suffix}" / "thesis.txt").read_text() == "years of work"
+
+
+@FORMATS
+def test_every_variable_of_our_groups_is_a_field_to_corrdiffs_own_scores(tmp_path, suffix):
+    """Its score_samples.py merges root and group and takes what is no coordinate for a field over y and x."""
+    path = tmp_path / f"out{suffix}"
+    fill(writer(path, attrs={"crs": {"grid_mapping_name": "lambert_conformal_conic"}})).finish()
+    engine = {"engine": "zarr", "consolidated": False} if suffix == ".zarr" else {"engine": "netcdf4"}
+    root, truth, members = (xr.open_dataset(path, group=group, **engine) for group in (None, "truth", "prediction"))
+    truth, members = (group.merge(root).set_coords(["lon", "lat"]) for group in (truth, members))
+    error = xr.apply_ufunc(
+        lambda a, b: np.sqrt(((a - b) ** 2).mean((-2, -1))),
+        truth,
+        members.mean("ensemble"),
+        input_core_dims=[["x", "y"]] * 2,
+    )
+    assert set(error.data_vars) == {"t2m", "u10"} and np.isfinite(error.t2m).all()
+    assert root.crs.attrs["grid_mapping_name"] == "lambert_conformal_conic"  # and GIS still finds its map
+
+
+def test_a_damaged_request_or_piece_is_named_and_nothing_wrong_is_assembled(tmp_path):
+    output = fill(writer(tmp_path / "out.nc"))
+    piece = output.folder / "prediction-t000001-m00002.npy"
+    raw = piece.read_bytes()
+    piece.write_bytes(raw.replace(b"<f4", b">f4"))  # as many bytes, and every number another
+    with pytest.raises(DataError, match=r"damaged piece, prediction-t000001-m00002\.npy"):
+        output.finish()
+    assert output.missing() == [(1, 2)]
+    for text in ("[]", '{"attrs": 3}', '{"fingerprint": [[1], [1, 2]]}', "[" * 100_000):
+        (output.folder / "manifest.json").write_text(text)
+        with pytest.raises(DataError, match=r"manifest\.json"):
+            writer(tmp_path / "out.nc")
 
 
 @pytest.mark.parametrize(

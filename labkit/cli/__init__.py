@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from labkit import __version__
+from labkit.border import DAMAGE, TRACEBACK, unforeseen
 from labkit.cli.scales import add_verbs
 from labkit.cli.storms import add_verb
 from labkit.errors import Cancelled, ConfigError, LabError, OutOfSpace
@@ -85,6 +86,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 3 if error.errno in FULL else 1
     except MemoryError as error:
         print(f"labkit: more memory asked for than there is ({error}); take less at once", file=sys.stderr)
+        return 1
+    except DAMAGE as error:  # the last border: of a stranger's file, or a mistake of ours, which is told as one
+        if TRACEBACK in os.environ:
+            raise
+        print(f"labkit: {unforeseen(error)}", file=sys.stderr)
         return 1
     return 0
 

@@ -63,6 +63,7 @@ def _track(options: argparse.Namespace) -> None:
 
 def _check_outputs(options: argparse.Namespace) -> None:
     """Whether what is asked for can be done, before the work."""
+    from labkit.border import existing
     from labkit.errors import ConfigError
 
     if options.case and options.best_track:
@@ -72,6 +73,9 @@ def _check_outputs(options: argparse.Namespace) -> None:
         if path is not None and not path.parent.is_dir():
             found, todo = f"no folder {path.parent}", "make it first, or write elsewhere"
             raise ConfigError(f"output {path.name}", found=found, expected="a folder", todo=todo)
+    for path in (options.best_track, options.cases, *options.files):
+        if path is not None:
+            existing(path, Path(path).name, folder=str(path) in options.files)
 
 
 def _best_track(options: argparse.Namespace):

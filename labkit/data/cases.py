@@ -13,10 +13,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from labkit.border import CONFIG_BYTES, parse_yaml, read_text
 from labkit.data.best_tracks import BestTracks, read_best_tracks
 from labkit.data.public import datasets, fetch, present
 from labkit.errors import ConfigError, DataError
@@ -110,11 +110,7 @@ def _shipped() -> dict[str, Case]:
 
 
 def _text(path: Path) -> str:
-    try:
-        return path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        found = getattr(error, "strerror", None) or "a file that is no text"
-        raise ConfigError(f"cases {path}", found=found, expected="a YAML file", todo="name a file of cases") from error
+    return read_text(path, f"cases {path}", most=CONFIG_BYTES, kind=ConfigError)
 
 
 def _read(name: str, text: str, known: dict[str, Case]) -> dict[str, Case]:
@@ -130,13 +126,7 @@ def _read(name: str, text: str, known: dict[str, Case]) -> dict[str, Case]:
 
 
 def _listed(name: str, text: str) -> list[dict]:
-    try:
-        entries = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        found = f"no YAML in line {mark.line + 1}" if mark else "no YAML"
-        todo = "correct it; values with a colon need quotes"
-        raise ConfigError(name, found=found, expected="a list of cases", todo=todo) from error
+    entries = parse_yaml(text, name)
     entries = entries if isinstance(entries, list) else [entries]
     for number, entry in enumerate(entries, 1):
         if not isinstance(entry, dict):

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 
+from labkit.border import reading
 from labkit.data.files import open_files
 from labkit.data.hrrr_mini import open_hrrr_mini
 from labkit.data.idealised.reader import IdealisedConfig, open_idealised
@@ -34,10 +35,12 @@ def open_pairs(config: Mapping) -> Pairs:
     """Pairs of {"name": reader, **its options}; raises ConfigError for an unknown name or option."""
     options = dict(config)
     name = options.pop("name", None)
-    if name not in READERS:
+    if not isinstance(name, str) or name not in READERS:
         raise ConfigError("data set", found=str(name), expected=" or ".join(READERS), todo="set its name")
     _check_options(name, options)
-    return READERS[name](**options)
+    what, found = f"data set {name}", "files or options that do not fit"
+    with reading(what, found=found, expected=f"what {name} reads", todo="check the options and the files they name"):
+        return READERS[name](**options)
 
 
 def options_of(name: str) -> dict[str, bool]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
+from labkit.border import existing
 from labkit.data.latlon import PRESSURE_LEVELS, Box, by_pressure, laid_out, pick
 from labkit.errors import DataError
 from labkit.variables import canonical
@@ -78,7 +79,7 @@ def _messages(path: Path, what: str) -> list[xr.Dataset]:
 
 
 def _ends_whole(path: Path) -> bool:
-    with path.open("rb") as file:
+    with existing(path, f"GRIB file {path.name}").open("rb") as file:
         file.seek(max(0, path.stat().st_size - PADDING))
         return file.read().rstrip(b"\0\n").endswith(b"7777")
 

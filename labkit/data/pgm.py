@@ -19,7 +19,7 @@ MISSING = 255
 # The sphere of the institute's composites: with it the corners in the header lie whole numbers of pixels apart.
 EARTH_RADIUS_M = 6_371_288.0
 _HEADER_BYTES = 16_384
-_SIZE = re.compile(rb"^(\d+)\s+(\d+)\s+(\d+)\s", re.MULTILINE)
+_SIZE = re.compile(rb"^(\d{1,9})\s+(\d{1,9})\s+(\d{1,9})\s", re.MULTILINE)
 
 
 @dataclass(frozen=True)

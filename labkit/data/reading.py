@@ -33,7 +33,9 @@ def open_lazily(path: str | Path, *, group: str | None = None, chunks: dict | No
             {n: _chunked(v, chunks or {}, token) for n, v in found.coords.items() if n not in found.indexes}
         )
     check_calendars(lazy, Path(path).name)
-    return lazy if Path(path).is_dir() else refuse_unwritten(lazy, Path(path).name)
+    whole = lazy if Path(path).is_dir() else refuse_unwritten(lazy, Path(path).name)
+    whole.set_close(found.close)
+    return whole
 
 
 def _chunked(array: xr.DataArray, chunks: dict, token: str) -> xr.DataArray:

@@ -140,8 +140,10 @@ def _read_groups(path: Path) -> dict[str, xr.Dataset]:
     with reading(path.name, path, expected="a whole NetCDF file or Zarr folder"):
         raw = xr.open_groups(path, decode_times=False, decode_timedelta=False, cache=False, **engine_of(path))
         written = _written_times(path, raw)
-        groups = {name.strip("/"): _decoded(dataset, written) for name, dataset in raw.items()}
-    return {name: guarded(dataset, path.name) for name, dataset in groups.items()}
+        groups = {name.strip("/"): guarded(_decoded(dataset, written), path.name) for name, dataset in raw.items()}
+    for name, dataset in raw.items():
+        groups[name.strip("/")].set_close(dataset.close)
+    return groups
 
 
 def _written_times(path: Path, raw: Mapping[str, xr.Dataset]) -> np.ndarray:
@@ -159,9 +161,11 @@ def _written_times(path: Path, raw: Mapping[str, xr.Dataset]) -> np.ndarray:
 
 
 def _decoded(dataset: xr.Dataset, written: np.ndarray) -> xr.Dataset:
-    """With dates as dates, without the times not written and without text but in the names of times and members."""
+    """With `time` as dates, without the times not written, and without text or dates where fields belong."""
     if not written.all() and dataset.sizes.get("time") == len(written):
         dataset = dataset.isel(time=written)
+    dates = [n for n, v in dataset.variables.items() if " since " in str(v.attrs.get("units", "")) and n != "time"]
+    dataset = dataset.drop_vars(dates)
     decoded = xr.decode_cf(dataset, mask_and_scale=False, decode_coords=False, decode_timedelta=False)
     named = {"time", "ensemble"}
     return decoded.drop_vars([n for n, v in decoded.variables.items() if v.dtype.kind not in "biuf" and n not in named])

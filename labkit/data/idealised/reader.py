@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,6 +19,8 @@ from labkit.data.pairs import Pairs
 from labkit.data.parts import Samples, Times, first_and_last, part_of
 from labkit.data.regrid import block_mean
 from labkit.errors import DataError
+
+MOST_CELLS = 2**26  # terrain and places of all are in memory
 
 EPOCH = np.datetime64("2000-01-01T00", "h")
 INPUTS = (
@@ -57,6 +60,13 @@ class IdealisedConfig:
     truth_seed: int = TRUTH_SEED
 
     def __post_init__(self) -> None:
+        if self.factor < 1 or min(self.shape) < 1 or math.prod(self.shape) > MOST_CELLS:
+            raise DataError(
+                "idealised atmosphere",
+                found=f"a grid of {self.shape[0]} x {self.shape[1]} cells and a factor of {self.factor}",
+                expected=f"1 to {MOST_CELLS:,} cells and a factor from 1",
+                todo="choose a smaller domain, and draw patches of it",
+            )
         if any(n % self.factor for n in self.shape):
             raise DataError(
                 "idealised atmosphere",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from copy import deepcopy
 from datetime import date
 from importlib import resources
 from pathlib import Path
@@ -203,7 +202,7 @@ def configured(values: dict, overrides: Sequence[str]) -> CorrDiffConfig:
 
 def apply_overrides(values: dict, overrides: Sequence[str]) -> dict:
     """A copy of nested `values` with each `key.sub=value` set; values are read as YAML without aliases."""
-    result = deepcopy(values)
+    result = _copied(values)
     for text in overrides:
         path, equals, value = text.partition("=")
         if not equals or not path.strip():
@@ -221,6 +220,13 @@ def apply_overrides(values: dict, overrides: Sequence[str]) -> dict:
             section = section[parent]
         section[last] = _parsed(text, value)
     return result
+
+
+def _copied(values):
+    """Sections of their own: what a preset writes once for two networks is two when one of them is changed."""
+    if isinstance(values, dict):
+        return {key: _copied(value) for key, value in values.items()}
+    return [_copied(value) for value in values] if isinstance(values, list) else values
 
 
 def validate(values: dict) -> CorrDiffConfig:

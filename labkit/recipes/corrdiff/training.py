@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -78,7 +79,10 @@ def train(
 
 def _separate_parts(config: CorrDiffConfig, quiet: bool) -> dict[str, Pairs]:
     """The parts of the data, after a look that those that were named share no sample."""
-    parts = {name: open_part(config, name) for name in ("train", "validation", "test")}
+    parts = {"train": open_part(config, "train")}
+    for name in ("validation", "test"):
+        with _of_part(name):
+            parts[name] = open_part(config, name)
     named = {name: pairs for name, pairs in parts.items() if name != "test" or config.data.test}
     for sentence in check_parts(named):
         if not quiet:
@@ -88,7 +92,7 @@ def _separate_parts(config: CorrDiffConfig, quiet: bool) -> dict[str, Pairs]:
 
 def _check_part(model: CorrDiff, part: str, pairs: Pairs) -> None:
     """What is drawn after training, or judged by meanwhile, must be what the model can take: known before it begins."""
-    try:
+    with _of_part(part):
         if not len(pairs):
             raise DataError("times", found="none", expected="one or more", todo="choose other times")
         model.check(pairs)
@@ -98,6 +102,13 @@ def _check_part(model: CorrDiff, part: str, pairs: Pairs) -> None:
             model.regression.unet.check_shape(pairs.shape)
         if model.config.patch is None:
             model.diffusion.network.check_shape(pairs.shape)
+
+
+@contextmanager
+def _of_part(part: str) -> Iterator[None]:
+    """Say of an error that it is about this part of the data."""
+    try:
+        yield
     except LabError as error:
         raise type(error)(
             f"data.{part}: {error.what}",
