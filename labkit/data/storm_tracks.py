@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from labkit.data.track_rows import in_utc
 from labkit.errors import DataError
 from labkit.sphere import distance_km, wrapped
 from labkit.winds import averaging_factor
@@ -176,8 +177,13 @@ def track(storm: BestTracks, times=None) -> xr.Dataset:
 
 def _in_utc(times) -> pd.DatetimeIndex:
     """Times, with or without an offset, as times of UTC; DataError for what is no time of the usual calendar."""
+    values = np.atleast_1d(np.asarray(times))
     try:
-        found = pd.to_datetime(np.atleast_1d(np.asarray(times)), utc=True)
+        if values.dtype.kind in "US":
+            values = np.array([in_utc(str(word)) for word in values])
+        if values.dtype.kind not in "MO":
+            raise TypeError
+        found = pd.to_datetime(values, utc=True)
     except (TypeError, ValueError) as error:
         found, expected = f"such as {np.ravel(times)[0]}", "dates and times of the usual calendar"
         raise DataError("times", found=found, expected=expected, todo="give the fields their valid times") from error
