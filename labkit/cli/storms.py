@@ -60,6 +60,8 @@ def _track(options: argparse.Namespace) -> None:
         print(f"No storm: {none.found}. What counts as one: {none.expected}.")
         return
     print(_summary(found, known["times"], reference).to_string(index=False, na_rep="-"))
+    if coarse := _coarse(found):
+        print(coarse)
     if reference is not None:
         said = f"{storm.agency}, winds {storm.averaging}"
         print(f"best track: {reference.attrs['name'] or reference.attrs['storm']} ({said})")
@@ -241,6 +243,17 @@ def _summary(found, times, reference):
     if reference is not None:
         table["best track m/s"] = reference.wind.values.round(1)
     return pd.DataFrame(table)
+
+
+def _coarse(found) -> str:
+    """What the size of the cells leaves open of the radii of maximum wind, where it is more than a sixth of one."""
+    import numpy as np
+
+    groups = [group.to_dataset() for group in found.children.values()]
+    wide = [float(group.rmw_error.where(group.rmw_error > group.rmw / 6).max()) for group in groups]
+    if not np.isfinite(wide).any():
+        return ""
+    return f"radius of maximum wind: may be off by up to {np.nanmax(wide):.0f} km, half a cell, where cells are this coarse"
 
 
 def _dated(times) -> bool:
