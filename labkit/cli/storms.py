@@ -253,7 +253,7 @@ def _coarse(found) -> str:
     wide = [float(group.rmw_error.where(group.rmw_error > group.rmw / 6).max()) for group in groups]
     if not np.isfinite(wide).any():
         return ""
-    return f"radius of maximum wind: may be off by up to {np.nanmax(wide):.0f} km, half a cell, where cells are this coarse"
+    return f"radius of maximum wind: off by up to {np.nanmax(wide):.0f} km, half a cell, where cells are so coarse"
 
 
 def _dated(times) -> bool:
