@@ -261,26 +261,42 @@ def test_a_track_has_its_own_times_unless_others_are_asked_for(tmp_path):
         (b"\x89HDF\r\n\x1a\n\0\0\0", "binary"),
         ("SID,NAME,ISO_TIME\n", "no column USA_LAT, USA_LON"),
         (IBTRACS.split("2009215N")[0], "no position"),
-        (IBTRACS[:-40], "cut off"),
-        (IBTRACS.replace("121.9,TY", "east,TY"), "east"),
         (ATCF[:45], "cut off"),
         (ATCF[:85], "cut off"),
-        (ATCF.replace("236N", "2365"), "2365"),
         (ATCF.replace("BEST", "CARQ"), "forecasts"),
-        (TOKYO[:142], "fewer of 199119"),
-        (TOKYO[: TOKYO.index("080 ") + 2], "within a number"),
-        (TOKYO.replace("66666 0001", "67666 0001"), "line 4"),
-        (TOKYO.replace("325 1293", "925 1293"), "lat of 92.5"),
         ("track_id,time,lat,lon\nA,2020-01-01,1,1\n", "no column wind"),
         ("track_id,time,lat,lon,wind,slp\nA,2020-01-01,1,1,40,99500\n", "pressure of 9.95e+06 Pa"),
-        ("track_id,time,lat,lon,wind,slp\nA,2020-01-01,1,,40,995\n", "lon of nan"),
+        ("track_id,time,lat,lon,wind,slp\nA,2020-01-01,1,,40,995\n", "no lon"),
         ("track_id,time,lat,lon,wind,slp\nA,yesterday,1,1,40,995\n", "yesterday"),
+        (b"CDF\x09" + bytes(60), "no NetCDF of IBTrACS"),
+        (b"\x1f\x8b\x08" + b"nothing packed", "bad.txt"),
+        ("a" * 70_000, "longer than tracks are"),
     ],
 )
 def test_a_file_that_does_not_fit_is_refused_in_words(tmp_path, text, said):
     agency = {"agency": "jtwc"} if "track_id" in str(text) else {}
     message = refused(tmp_path, text, **agency)
     assert said in message and "found" in message and "b-deck" in message
+
+
+@pytest.mark.parametrize(
+    ("text", "said", "left"),
+    [
+        (IBTRACS[:-40], ["line 8", "cut off"], 5),
+        (IBTRACS.replace("121.9,TY", "east,TY"), ["line 3", "'east'"], 4),
+        (ATCF.replace("236N", "2365", 1), ["line 1", "'2365'"], 2),
+        (ATCF + ATCF[:45], ["line 6", "cut off"], 2),
+        (TOKYO[:142], ["fewer of 199119", "line 2"], 1),
+        (TOKYO[: TOKYO.index("080 ") + 2], ["line 3", "within a number"], 1),
+        (TOKYO.replace("66666 0001", "67666 0001"), ["line 4", "line 5"], 2),
+        (TOKYO.replace("325 1293", "925 1293"), ["line 2", "lat of 92.5"], 2),
+    ],
+)
+def test_rows_that_cannot_be_read_are_named_and_the_rest_is_used(tmp_path, text, said, left):
+    found = read(tmp_path, text)
+    assert len(found.table) == left
+    assert all(part in found.notice for part in said)
+    assert track(found.storm(found.table.storm[0])).attrs["notice"] == found.notice
 
 
 def test_a_file_that_is_not_there(tmp_path):

@@ -105,7 +105,7 @@ def test_model_output_is_tracked_through_its_moving_nest(capsys):
     assert main(["track", str(fetch("wrf_katrina_10km") / "ci_test_file.nc")]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 5
-    assert [line.split()[2] for line in lines[1:]] == ["44.2", "47.3", "45.2", "43.6"]
+    assert [line.split()[2] for line in lines[1:]] == ["44.2", "47.3", "45.1", "43.6"]
 
 
 def test_a_storm_of_another_place_is_refused(tree_file, tmp_path, capsys):
@@ -126,3 +126,68 @@ def test_a_file_that_does_not_tell_its_spacing_is_said_to(tree_file, tmp_path, c
     assert "a cell is taken for 1 km" in capsys.readouterr().err
     main(["track", str(tree_file)])
     assert "a cell is taken" not in capsys.readouterr().err
+
+
+def rewritten(tree_file, path, *, times=None, calm=False):
+    """The tree at other times, or with a tenth of its wind."""
+    with xr.open_datatree(tree_file) as tree:
+        nodes = {name: group.to_dataset(inherit=False).load() for name, group in tree.children.items()}
+        root = tree.to_dataset().load()
+    nodes = {name: group * 0.1 for name, group in nodes.items()} if calm else nodes
+    root = root if times is None else root.assign_coords(time=np.asarray(times))
+    xr.DataTree.from_dict({"/": root, **nodes}).to_netcdf(path)
+    return str(path)
+
+
+def test_fields_without_a_storm_are_no_mistake(tree_file, tmp_path, capsys):
+    calm = rewritten(tree_file, tmp_path / "calm.nc", calm=True)
+    assert main(["track", calm, "--csv", str(tmp_path / "storm.csv")]) == 0
+    said = capsys.readouterr()
+    assert said.out.startswith("No storm: no cyclone in truth") and said.out.count("\n") == 1
+    assert not (tmp_path / "storm.csv").exists()
+    best = tmp_path / "bwp192021.dat"
+    best.write_text("WP, 19, 2021091100,   , BEST,   0, 270N, 1206E,  75,  970, TY\n")
+    assert main(["track", str(tree_file), "--best-track", str(best)]) == 0
+    assert "No storm: none within 200 km of the track" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("times", "said"),
+    [
+        (["2021091100f00", "2021091100f01", "2021091100f02"], None),
+        (["2021-09-11T00:00", "2021-09-11T01:00", "2021-09-11T02:00"], None),
+        ([0, 1, 2], "how far apart"),
+        (["one", "two", "three"], "how far apart"),
+    ],
+)
+def test_undated_fields_are_followed_where_the_hours_between_are_known(tree_file, tmp_path, capsys, times, said):
+    odd = rewritten(tree_file, tmp_path / "odd.nc", times=times)
+    code = main(["track", odd])
+    shown = capsys.readouterr()
+    if said:
+        assert code == 1 and said in shown.err and "give the fields dates" in shown.err
+    else:
+        assert code == 0 and [line.split()[:3] for line in shown.out.splitlines()[1:]] == [
+            ["2021-09-11", f"0{h}:00", "38.0"] for h in range(HOURS)
+        ]
+    best = tmp_path / "bwp192021.dat"
+    best.write_text("WP, 19, 2021091100,   , BEST,   0, 230N, 1206E,  75,  970, TY\n")
+    assert main(["track", odd, "--best-track", str(best)]) == (1 if said else 0)
+    assert ("give the fields" in capsys.readouterr().err) == bool(said)
+
+
+def test_rows_of_a_best_track_that_cannot_be_read_are_said(tree_file, tmp_path, capsys):
+    lines = [f"WP, 19, 20210911{h:02d},   , BEST,   0, 230N, {1206 + 2 * h}E,  75,  970, TY" for h in range(HOURS)]
+    best = tmp_path / "bwp192021.dat"
+    best.write_text("\n".join([*lines, "WP, 19, 2021091103,   , BEST,   0, 0, 0,  75,  970, TY"]) + "\n")
+    assert main(["track", str(tree_file), "--best-track", str(best)]) == 0
+    assert "bwp192021.dat: 1 row that cannot be read left out: line 4" in capsys.readouterr().err
+
+
+def test_tracks_of_a_model_have_winds_of_an_unknown_averaging(tree_file, tmp_path, capsys):
+    nodes = [f"\t1\t1\t{120.6 + 0.2 * h}\t23.0\t9.7e+04\t38.0\t2021\t9\t11\t{h}" for h in range(HOURS)]
+    best = tmp_path / "nodes.txt"
+    best.write_text("\n".join(["start\t3\t2021\t9\t11\t0", *nodes]) + "\n")
+    assert main(["track", str(tree_file), "--best-track", str(best), "--columns", "lon,lat,slp,wind"]) == 0
+    said = capsys.readouterr()
+    assert "winds averaged over an unknown time" in said.out and "38.0" in said.out and "taken for" not in said.err

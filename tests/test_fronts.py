@@ -340,3 +340,66 @@ def test_grids_that_are_uneven_or_have_no_coordinates_are_refused():
         fronts.gradient(field.assign_coords(y=Y**2))
     with pytest.raises(DataError, match="select one member and time"):
         fronts.line(ensemble())
+
+
+LAT, LON = np.linspace(10, 50, 90), np.linspace(120, 140, 70)
+TRUE_KM = np.deg2rad(6371.0)  # of a degree
+
+
+def on_globe(field):
+    """A field on latitudes and longitudes, with the axes in km that a tree gives them: the mean distance of cells."""
+    dx = TRUE_KM * np.cos(np.deg2rad(LAT)).mean() * np.diff(LON).mean()
+    axes = {"x": ("x", np.arange(70) * dx), "y": ("y", TRUE_KM * (LAT - LAT[0]))}
+    return xr.DataArray(field, dims=("y", "x"), coords=axes | {"lat": ("y", LAT), "lon": ("x", LON)})
+
+
+@pytest.mark.parametrize("two_dimensional", [True, False])
+def test_on_latitudes_and_longitudes_each_row_has_its_own_kilometres(two_dimensional):
+    """A temperature that rises by as much in each degree of longitude rises faster, in km, nearer to the pole."""
+    field = on_globe(280 + 0.5 * np.broadcast_to(LON, (90, 70)))
+    if two_dimensional:
+        field = field.assign_coords(dict(zip(("lat", "lon"), xr.broadcast(field.lat, field.lon), strict=True)))
+    found = fronts.gradient(field, smooth_km=40.0)
+    expected = 100 * 0.5 / (TRUE_KM * np.cos(np.deg2rad(LAT)))
+    np.testing.assert_allclose(found.along_x, np.broadcast_to(expected[:, None], (90, 70)), rtol=1e-3)
+    np.testing.assert_allclose(found.along_y, 0, atol=1e-6)
+    turned = fronts.gradient(field.isel(y=slice(None, None, -1)), smooth_km=40.0)
+    xr.testing.assert_allclose(turned.isel(y=slice(None, None, -1)).magnitude, found.magnitude)
+
+
+def test_smoothing_is_as_wide_on_the_ground_in_each_row():
+    """Fronts of one width in km keep it at every latitude: a Gaussian of both widths."""
+    away = TRUE_KM * np.cos(np.deg2rad(LAT))[:, None] * (LON - 130)
+    found = fronts.gradient(on_globe(285 + CONTRAST / 2 * erf(away / (np.sqrt(2) * 90))), smooth_km=60.0)
+    expected = 100 * CONTRAST / (np.sqrt(2 * np.pi) * np.hypot(90, 60)) * np.exp(-0.5 * (away / np.hypot(90, 60)) ** 2)
+    np.testing.assert_allclose(found.along_x[10:-10], expected[10:-10], atol=0.02 * expected.max())
+
+
+def test_a_map_is_taken_as_it_is():
+    """Where rows are no circles of latitude, the scale of a map differs little and x and y decide."""
+    field = erf_front(35)
+    lat = 23 + (field.y - field.y.mean()) / 111 + 1e-4 * (field.x - field.x.mean())
+    lon = 121 + (field.x - field.x.mean()) / (111 * np.cos(np.deg2rad(lat)))
+    xr.testing.assert_allclose(
+        fronts.gradient(field.assign_coords(lat=lat.transpose(), lon=lon)).drop_vars(["lat", "lon"]),
+        fronts.gradient(field),
+    )
+
+
+def test_metres_are_converted_and_degrees_refused():
+    field = erf_front(35)
+    metres = field.assign_coords({a: (a, 1000 * field[a].values, {"units": "m"}) for a in ("x", "y")})
+    np.testing.assert_allclose(fronts.gradient(metres).magnitude, fronts.gradient(field).magnitude)
+    np.testing.assert_allclose(fronts.line(metres)[0], fronts.line(field)[0])
+    wrong = {
+        "in degrees_": {
+            a: (a, field[a].values / 111, {"units": f"degrees_{b}"}) for a, b in (("x", "east"), ("y", "north"))
+        },
+        "give x in km, not in degrees": {a: (a, field[a].values / 111) for a in ("x", "y")},
+        "say the units of": {a: (a, 1000 * field[a].values) for a in ("x", "y")},
+        "where longitudes are": {"x": LON, "y": LAT, "lon": ("x", LON), "lat": ("y", LAT)},
+    }
+    for said, axes in wrong.items():
+        for function in (fronts.gradient, fronts.line, fronts.near, fronts.sharpness):
+            with pytest.raises(DataError, match=said):
+                function(field.assign_coords(axes), **({"smooth_km": 5.0} if "where" in said else {}))

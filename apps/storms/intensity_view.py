@@ -52,7 +52,10 @@ class IntensityView(StormView):
         self.fan.figure.visible = self.histogram.figure.visible = not both
         self.pressure.figure.visible = both
         if both:
-            self.meaning.object = "Winds of models are taken as means over ten minutes; best tracks are converted."
+            self.meaning.object = (
+                "Winds of models are taken as means over ten minutes; best tracks over one and ten are converted, "
+                "others left out."
+            )
             self.pressure.show(storm, state.time)
             return
         told = [f" Best track: {escape(best.label)}." for best in storm.best if state.measure in OF_BEST]

@@ -11,7 +11,7 @@ from apps.storms.following import Storm
 from labkit.plots.colours import BEST_TRACK_COLOUR, SOURCE_COLOURS, SOURCE_LABELS
 from labkit.plots.storms import label_of
 from labkit.verify.cyclones.wind_pressure import ATKINSON_HOLLIDAY
-from labkit.winds import averaging_factor
+from labkit.winds import TO_TEN_MINUTES, averaging_factor
 
 SOURCES = ("oracle", "prediction", "interpolation", "regression", "truth")
 MINUTES = 10  # a model's winds are by custom taken as means over ten minutes
@@ -73,5 +73,6 @@ def _best_points(storm: Storm) -> dict[str, np.ndarray]:
     parts = [
         _points(one.track.pressure.values / 100, one.track.wind.values * averaging_factor(one.minutes, MINUTES))
         for one in storm.best
+        if one.minutes in TO_TEN_MINUTES
     ]
     return {name: np.concatenate([part[name] for part in parts]) if parts else np.array([]) for name in ("x", "y")}

@@ -23,7 +23,7 @@ WITHIN_KM = 300.0
 _IMPORTS = ("from labkit.data.best_tracks import track", "from labkit.data.cases import near_taiwan")
 BEST_DASHES = ([7, 3], [2, 2], [9, 3, 2, 3])  # of the first, second and third agency
 OF_BEST = {"max_wind": "wind", "rmw": "rmw", "min_pressure": "pressure"}  # what a best track says of a measure
-ENDINGS = (".csv", ".dat", ".txt", ".bst", ".all")
+ENDINGS = (".csv", ".dat", ".txt", ".bst", ".all", ".gz")
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class BestTrack:
 
     name: str
     agency: str
-    minutes: int
+    minutes: int | None
     track: xr.Dataset
     imports: tuple[str, ...]
     opening: str
@@ -49,7 +49,8 @@ class BestTrack:
     @property
     def label(self) -> str:
         """Whose it is, and over how many minutes its winds are means."""
-        return f"{self.name} ({self.agency}, {self.minutes}-minute winds)"
+        over = f"{self.minutes}-minute winds" if self.minutes else "winds averaged over an unknown time"
+        return f"{self.name} ({self.agency}, {over})"
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def open_storm_library(files: Sequence[str]) -> tuple[Library, Shelf]:
     """
     asked = [file.split("=", 1) if file.split("=", 1)[0] in AGENCIES else ["", file] for file in files]
     paths = [(agency, Path(name)) for agency, name in asked]
-    tracked = [(agency, path) for agency, path in paths if agency or path.suffix.lower() in ENDINGS]
+    tracked = [(agency, path) for agency, path in paths if agency or _of_tracks(path)]
     listed = [path for _, path in paths if path.suffix.lower() in (".yaml", ".yml")]
     problems: list[str] = []
     known = cases()
@@ -117,12 +118,24 @@ def open_storm_library(files: Sequence[str]) -> tuple[Library, Shelf]:
     return open_library(rest), Shelf(tuple(tables), known, tuple(problems))
 
 
+def _of_tracks(path: Path) -> bool:
+    """Whether a file holds tracks by its name; a NetCDF of IBTrACS has the name that it was published under."""
+    name = path.name.lower()
+    return path.suffix.lower() in ENDINGS or (name.startswith("ibtracs") and name.endswith(".nc"))
+
+
 def _tables(agency: str, path: Path, problems: list[str]) -> list[Table]:
     """What a file holds; of IBTrACS both agencies' winds."""
     first = _tried(partial(read_best_tracks, agency=agency or None), path, problems)
     tracks = [(agency, first)] if first is not None else []
-    if first is not None and not agency and first.agency == AGENCIES["usa"][0] and path.suffix.lower() == ".csv":
+    if (
+        first is not None
+        and not agency
+        and first.agency == AGENCIES["usa"][0]
+        and path.suffix.lower() in (".csv", ".nc")
+    ):
         tracks += [("tokyo", other)] if (other := _tried(partial(read_best_tracks, agency="tokyo"), path, [])) else []
+    problems += [short(f"{path.name}, in part: {table.notice}") for _, table in tracks if table.notice]
     imports = ("from labkit.data.best_tracks import read_best_tracks, track",)
     arguments = [f"{str(path)!r}" + (f", agency={name!r}" if name else "") for name, _ in tracks]
     return [

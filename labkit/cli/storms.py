@@ -34,14 +34,18 @@ def add_verb(add) -> None:
     track.add_argument("files", nargs="+", metavar="FILE", help="an output tree, or wrfout files")
     track.add_argument("--case", help="a case of the catalogue, whose best track is followed")
     track.add_argument("--cases", type=Path, help="a file of further cases")
-    track.add_argument("--best-track", type=Path, help="IBTrACS CSV, b-deck or RSMC Tokyo file")
+    track.add_argument(
+        "--best-track", type=Path, help="IBTrACS (CSV, NetCDF), b-deck, HURDAT2, RSMC Tokyo or StitchNodes file"
+    )
     track.add_argument("--storm", help="its id or name in that file")
-    track.add_argument("--agency", help="whose: jtwc, nhc, tokyo or usa, where the file does not say")
+    track.add_argument("--agency", help="whose, of IBTrACS or a table that does not say: usa, jtwc, tokyo, cma ...")
+    track.add_argument("--columns", help="of StitchNodes' text: its --in_fmt, as in lon,lat,slp,wind")
     track.add_argument("--csv", type=Path, help="also write all numbers as CSV")
     track.add_argument("--netcdf", type=Path, help="also write numbers and profiles as NetCDF")
 
 
 def _track(options: argparse.Namespace) -> None:
+    from labkit.verify.cyclones.study import NoStorm
     from labkit.verify.cyclones.tables import long_table
 
     _check_outputs(options)
@@ -50,10 +54,16 @@ def _track(options: argparse.Namespace) -> None:
     reference = _at_times(storm, tree["time"].values) if storm is not None else None
     if reference is not None:
         _check_place(reference, known["lat"], known["lon"])
-    found = _studied(tree, reference, known)
+    try:
+        found = _studied(tree, reference, known)
+    except NoStorm as none:
+        print(f"No storm: {none.found}. What counts as one: {none.expected}.")
+        return
     print(_summary(found, known["times"], reference).to_string(index=False, na_rep="-"))
+    if coarse := _coarse(found):
+        print(coarse)
     if reference is not None:
-        said = f"{reference.attrs['agency']}, {reference.wind.attrs['averaging_min']}-minute means"
+        said = f"{storm.agency}, winds {storm.averaging}"
         print(f"best track: {reference.attrs['name'] or reference.attrs['storm']} ({said})")
     if options.csv is not None:
         long_table(found, known["times"]).to_csv(options.csv, index=False, float_format="%.7g")
@@ -91,7 +101,10 @@ def _best_track(options: argparse.Namespace):
             todo = "name the file with --best-track, or a case with --case"
             raise ConfigError("best track", found=f"{given} without a file", expected="--best-track FILE", todo=todo)
         return None
-    tracks = read_best_tracks(options.best_track, agency=options.agency)
+    columns = options.columns.split(",") if options.columns else None
+    tracks = read_best_tracks(options.best_track, agency=options.agency, columns=columns)
+    if tracks.notice:
+        print(f"{options.best_track.name}: {tracks.notice}", file=sys.stderr)
     if options.storm:
         return tracks.storm(options.storm)
     if len(tracks) > 1:
@@ -148,6 +161,7 @@ def _opened(files: list[str]):
     import xarray as xr
 
     from labkit.store.trees import open_tree, spacing_known
+    from labkit.verify.cyclones.tracks import valid_times
 
     if _is_wrf(files[0]):
         from labkit.data.wrf import open_wrfout
@@ -164,6 +178,7 @@ def _opened(files: list[str]):
 
         raise ConfigError("output tree", found=f"{len(files)} files", expected="one", todo="track one after the other")
     tree = open_tree(files[0])
+    tree.dataset = tree.to_dataset(inherit=False).assign_coords(time=valid_times(tree["time"].values))
     if not spacing_known(tree):
         print(CELLS, file=sys.stderr)
     return tree, {"times": np.atleast_1d(tree["time"].values), "lat": tree.lat.values, "lon": tree.lon.values}
@@ -180,15 +195,19 @@ def _is_wrf(file: str) -> bool:
 
 
 def _studied(tree, reference, known):
+    import numpy as np
     import xarray as xr
     from tqdm.auto import tqdm
 
     from labkit.verify.cyclones import WEAK, find, intensity, join, nearest, study
+    from labkit.verify.cyclones.study import NOT_FOUND, NoStorm
 
     if "fields" in known:
         fields = known["fields"]
         tracks = join(find(fields, count=2, limits=WEAK), count=2, gap_h=12, least_times=min(2, fields.sizes["time"]))
         storm = tracks.isel(track=0) if reference is None else nearest(tracks, reference)
+        if not np.isfinite(storm.row).any():
+            raise NoStorm("storm of the model", found="no cyclone in its wind", **NOT_FOUND)
         found = xr.merge([storm, intensity(fields, storm).compute()], compat="override", join="exact")
         return xr.DataTree.from_dict({f"/{MODEL}": found})
     with tqdm(total=None, desc="following the storm", unit=" steps") as bar:
@@ -228,6 +247,17 @@ def _summary(found, times, reference):
     if reference is not None:
         table["best track m/s"] = reference.wind.values.round(1)
     return pd.DataFrame(table)
+
+
+def _coarse(found) -> str:
+    """What the size of the cells leaves open of the radii of maximum wind, where it is more than a sixth of one."""
+    import numpy as np
+
+    groups = [group.to_dataset() for group in found.children.values()]
+    wide = [float(group.rmw_error.where(group.rmw_error > group.rmw / 6).max()) for group in groups]
+    if not np.isfinite(wide).any():
+        return ""
+    return f"radius of maximum wind: off by up to {np.nanmax(wide):.0f} km, half a cell, where cells are so coarse"
 
 
 def _dated(times) -> bool:

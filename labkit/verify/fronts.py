@@ -1,8 +1,10 @@
 """Fronts in temperature and wind: where they are, what sharpens them, how sharp they are, and sections across them.
 
 Gradients are those of a Gaussian-smoothed temperature, because a line is only defined at a scale: `smooth_km` says
-which, and is best the same for all that is compared. Fields are (..., y, x), x and y in km and evenly spaced. Nothing
-is known within some two smoothing lengths of what is missing; gaps much smaller than one are bridged.
+which, and is best the same for all that is compared. Fields are (..., y, x), x and y in km and evenly spaced; with
+`lat` and `lon` of a grid of latitudes and longitudes, gradients are those on the ground, row by row, while lines and
+their lengths stay in km of the axes. Nothing is known within some two smoothing lengths of what is missing; gaps much
+smaller than one are bridged.
 """
 
 from __future__ import annotations
@@ -16,14 +18,14 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from labkit.errors import DataError
+from labkit.grid import SPACE
+from labkit.verify.slopes import axis_km, slopes, smoothed, spacing_of, widths_of
 
-SPACE = ("y", "x")
 SMOOTH_KM = 12.0
 LAPSE = 6.5e-3  # K/m
 FRONTAL = 3.0  # K in 100 km; less is no front
 LEAST_KM = 60.0  # shorter lines are no front
 WIDEST_KM = 150.0  # a gradient that falls off more slowly than a Gaussian of this width is a slope, not a front
-KNOWN = 0.97  # share of a smoothed value's weights that must lie on cells that are not missing
 
 
 def at_sea_level(t2m: xr.DataArray, orography: xr.DataArray, *, lapse: float = LAPSE) -> xr.DataArray:
@@ -122,7 +124,7 @@ def section(
     if not length > 0:
         todo = "drag the end away from the start"
         raise DataError("section", found=f"a line from {start} to the same place", expected="two places", todo=todo)
-    step = step_km or min(map(abs, _spacing(fields)))
+    step = step_km or min(map(abs, spacing_of(fields)))
     share = np.linspace(0, 1, max(2, int(np.ceil(length / step)) + 1))
     x, y = (a + share * (b - a) for a, b in zip(start, end, strict=True))
     placed = [name for name, coordinate in fields.coords.items() if len(set(SPACE) & set(coordinate.dims)) == 2]
@@ -143,7 +145,7 @@ def _bilinear(fields: xr.Dataset, x: np.ndarray, y: np.ndarray) -> xr.Dataset:
     """Fields (..., y, x) at points of x, y: (..., distance), all with the same weights, which `interp` would work out
     anew for each."""
     places = []
-    for axis, at in ((fields.y.values, y), (fields.x.values, x)):
+    for axis, at in ((axis_km(fields, "y"), y), (axis_km(fields, "x"), x)):
         order = np.argsort(axis)
         place = np.interp(at, axis[order], order.astype(float), left=np.nan, right=np.nan)
         low = np.clip(np.floor(np.nan_to_num(place)).astype(int), 0, len(axis) - 2)
@@ -170,28 +172,23 @@ def _whole(field: xr.DataArray) -> xr.DataArray:
     return field.chunk(dict.fromkeys(SPACE, -1)) if field.chunks is not None else field
 
 
-def _spacing(field: xr.DataArray | xr.Dataset) -> tuple[float, float]:
-    """(dy, dx) in km; negative where an axis runs south or west."""
-    steps = []
-    for axis in SPACE:
-        if axis not in field.coords or field.sizes[axis] < 4:
-            found, expected = f"dimensions {dict(field.sizes)} and {list(field.coords)}", "4 or more y and x, in km"
-            raise DataError("front", found=found, expected=expected, todo="give the fields x and y in km")
-        apart = np.diff(field[axis].values.astype(np.float64))
-        if np.abs(apart - apart.mean()).max() > 0.01 * abs(apart.mean()):
-            raise DataError("front", found=f"uneven {axis}", expected="even spacing", todo="regrid the fields")
-        steps.append(float(apart.mean()))
-    return steps[0], steps[1]
+def _options(field: xr.DataArray, smooth_km: float, least: float = 0.0, least_km: float = 0.0) -> dict:
+    """What is known of the grid, and of what counts as a front on it."""
+    axes = {"x": axis_km(field, "x"), "y": axis_km(field, "y")}
+    for name, values in axes.items():
+        if abs(values[-1] - values[0]) < 2 * smooth_km:
+            found = f"{abs(values[-1] - values[0]):g} km along {name}, smoothed over {smooth_km:g} km"
+            todo = f"give {name} in km, not in degrees, or smooth over less"
+            raise DataError("front", found=found, expected="a domain wider than the smoothing", todo=todo)
+    dy, dx = spacing_of(field)
+    grid = {"spacing": (dy, dx), "widths": widths_of(field, dx), "smooth_km": smooth_km}
+    return axes | grid | {"least": least, "least_km": least_km}
 
 
-def _options(field: xr.DataArray, smooth_km: float, least: float, least_km: float) -> dict:
-    axes = {"x": field.x.values.astype(np.float64), "y": field.y.values.astype(np.float64)}
-    return axes | {"spacing": _spacing(field), "smooth_km": smooth_km, "least": least, "least_km": least_km}
-
-
-def _over_space(function, fields: list[xr.DataArray], parts: tuple[str, ...], **options) -> xr.Dataset:
+def _over_space(function, fields: list[xr.DataArray], parts: tuple[str, ...], smooth_km: float) -> xr.Dataset:
+    grid = {name: _options(fields[0], smooth_km)[name] for name in ("spacing", "widths", "smooth_km")}
     made = xr.apply_ufunc(
-        partial(function, spacing=_spacing(fields[0]), **options),
+        partial(function, **grid),
         *map(_whole, fields),
         input_core_dims=[SPACE] * len(fields),
         output_core_dims=[["part", *SPACE]],
@@ -202,38 +199,17 @@ def _over_space(function, fields: list[xr.DataArray], parts: tuple[str, ...], **
     return xr.Dataset({name: made.isel(part=i) for i, name in enumerate(parts)})
 
 
-def _smooth(field: np.ndarray, spacing: tuple[float, float], smooth_km: float) -> np.ndarray:
-    """Gaussian mean over the known cells; beyond the border the field goes on as its point reflection, so that a plane
-    stays the plane it is."""
-    sigma = [0.0] * (field.ndim - 2) + [smooth_km / abs(d) for d in spacing]
-    margin = [(int(4 * s + 1),) * 2 if s else (0, 0) for s in sigma]
-    inside = tuple(slice(low, -low or None) for low, _ in margin)
-    wide = np.pad(field.astype(np.float64), margin, mode="reflect", reflect_type="odd")
-    blur = partial(ndimage.gaussian_filter, sigma=sigma, mode="nearest", truncate=4)
-    known = np.isfinite(wide)
-    if known.all():
-        return blur(wide)[inside]
-    weight = blur(known.astype(np.float64))[inside]
-    return np.where(weight > KNOWN, blur(np.where(known, wide, 0))[inside] / np.maximum(weight, KNOWN), np.nan)
-
-
-def _slopes(field: np.ndarray, spacing: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
-    """d/dx, d/dy in 1 / 100 km."""
-    dy, dx = (np.gradient(field, d / 100, axis=axis) for d, axis in zip(spacing, (-2, -1), strict=True))
-    return dx, dy
-
-
-def _gradients(t: np.ndarray, *, spacing, smooth_km: float) -> np.ndarray:
-    gx, gy = _slopes(_smooth(t, spacing, smooth_km), spacing)
+def _gradients(t: np.ndarray, *, spacing, widths, smooth_km: float) -> np.ndarray:
+    gx, gy = slopes(smoothed(t, spacing, widths, smooth_km), spacing, widths)
     magnitude = np.hypot(gx, gy)
-    mx, my = _slopes(magnitude, spacing)
+    mx, my = slopes(magnitude, spacing, widths)
     parameter = -(mx * gx + my * gy) / np.maximum(magnitude, 1e-9)
     return np.stack([gx, gy, magnitude, parameter], axis=-3)
 
 
-def _frontogenesis(t: np.ndarray, u: np.ndarray, v: np.ndarray, *, spacing, smooth_km: float) -> np.ndarray:
-    tx, ty = _slopes(_smooth(t, spacing, smooth_km), spacing)
-    (ux, uy), (vx, vy) = (_slopes(_smooth(wind, spacing, smooth_km), spacing) for wind in (u, v))  # m/s in 100 km
+def _frontogenesis(t: np.ndarray, u: np.ndarray, v: np.ndarray, *, spacing, widths, smooth_km: float) -> np.ndarray:
+    # m/s in 100 km
+    (tx, ty), (ux, uy), (vx, vy) = (slopes(smoothed(f, spacing, widths, smooth_km), spacing, widths) for f in (t, u, v))
     magnitude = np.hypot(tx, ty)
     per_hour = 3600 / 1e5  # m/s in 100 km -> 1/h
     divergence = -0.5 * magnitude * (ux + vy)
@@ -242,8 +218,8 @@ def _frontogenesis(t: np.ndarray, u: np.ndarray, v: np.ndarray, *, spacing, smoo
     return np.stack([divergence + deformation, divergence, deformation], axis=-3) * per_hour
 
 
-def _lines(t: np.ndarray, *, x, y, spacing, smooth_km: float, least: float, least_km: float) -> list[np.ndarray]:
-    gx, gy, magnitude, parameter = _gradients(t, spacing=spacing, smooth_km=smooth_km)
+def _lines(t: np.ndarray, *, x, y, spacing, widths, smooth_km: float, least: float, least_km: float) -> list:
+    gx, gy, magnitude, parameter = _gradients(t, spacing=spacing, widths=widths, smooth_km=smooth_km)
     ways = contourpy.contour_generator(x, y, np.ma.masked_invalid(parameter)).lines(0.0)
     paths = [way for way in ways if _length(way) >= least_km]
     if not paths:
@@ -293,10 +269,10 @@ def _runs(good: np.ndarray) -> list[slice]:
     return [slice(a, b) for a, b in zip(edges[::2], edges[1::2], strict=True)]
 
 
-def _near(t: np.ndarray, *, within_km: float, x, y, spacing, smooth_km: float, **options) -> np.ndarray:
-    known = np.isfinite(_smooth(t, spacing, smooth_km))
+def _near(t: np.ndarray, *, within_km: float, x, y, spacing, widths, smooth_km: float, **options) -> np.ndarray:
+    known = np.isfinite(smoothed(t, spacing, widths, smooth_km))
     found = np.zeros(t.shape, np.float32)
-    if ways := _lines(t, x=x, y=y, spacing=spacing, smooth_km=smooth_km, **options):
+    if ways := _lines(t, x=x, y=y, spacing=spacing, widths=widths, smooth_km=smooth_km, **options):
         points = np.concatenate(ways)
         cells = np.stack(np.meshgrid(x, y), axis=-1)
         # points of a line lie at most a cell's diagonal apart

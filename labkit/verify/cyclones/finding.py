@@ -9,7 +9,7 @@ import xarray as xr
 
 from labkit.errors import DataError
 from labkit.verify.cyclones.centres import pressure_centre, vorticity_centre
-from labkit.verify.cyclones.ground import SPACE, Ground
+from labkit.verify.cyclones.ground import SPACE, Ground, upright
 from labkit.verify.cyclones.searching import Candidate, Limits, search
 
 WIND = ("u10", "v10")
@@ -30,8 +30,10 @@ def find(fields: xr.Dataset, *, count: int = 1, by: str | None = None, limits: L
     there is a cyclone the wind alone says: it must turn about a point within `limits`. Where exactly it is follows `by`
     "pressure", its minimum (the default with `msl`); "wind", the centre about which it is most symmetric (the default
     without); or "vorticity", its centroid. Centres are in fractional cells `row`, `col`, in km `x`, `y` and in degrees
-    `lat`, `lon` where the grid has these. `turning` (m/s), `explained` (0 to 1) and `error` (standard error of the
-    centre by wind, km) say how evident the cyclone is, `size` (km) the radius of the filter that fits it best. NaN
+    `lat`, `lon` where the grid has these. Rows may run south and columns west; winds are those to the north and east of
+    such a grid. `turning` (m/s), `explained` (0 to 1) and `error` (standard error of the centre by wind, km) say how
+    evident the cyclone is, `size` (km) the radius of the filter that fits it best. Which way a cyclone turns follows
+    the latitude of its own centre. NaN
     cells are unknown. Where `lat` and `lon` change with time, each time has its own grid. A storm that leaves the grid
     is followed by its wind to three quarters of that radius beyond the outer cells, where its centre is told to some
     10 km, and not found further out.
@@ -43,7 +45,7 @@ def find(fields: xr.Dataset, *, count: int = 1, by: str | None = None, limits: L
         raise DataError("centre of a cyclone", found=repr(by), expected=", ".join(METHODS), todo="choose one of these")
     if moving(fields):
         return _each_time(partial(find, count=count, by=by, limits=limits), fields)
-    ground = Ground.of(fields)
+    fields, ground, numbered = upright(fields)
     names = [*WIND, PRESSURE] if by == "pressure" else [*WIND]
     arrays = [_whole(fields, name) for name in names]
     options = {"ground": ground, "count": count, "by": by, "limits": limits}
@@ -57,7 +59,8 @@ def find(fields: xr.Dataset, *, count: int = 1, by: str | None = None, limits: L
         dask_gufunc_kwargs={"output_sizes": {VORTEX: count, "quantity": len(FOUND)}},
     )
     result = found.assign_coords(quantity=list(FOUND)).to_dataset("quantity")
-    return placed(result, ground)
+    result = placed(result, ground)
+    return result.assign({name: numbered(result[name]) for name in ("row", "col")})
 
 
 def placed(found: xr.Dataset, ground: Ground) -> xr.Dataset:
@@ -117,7 +120,7 @@ def _find(u, v, p=None, *, ground: Ground, count: int, by: str, limits: Limits) 
     step = max(1, 2**17 // (ground.shape[0] * ground.shape[1]))
     for start in range(0, len(result), step):
         block = slice(start, start + step)
-        found = search(flat[0][block], flat[1][block], ground.spacing(), ground.turn, n=count, limits=limits)
+        found = search(flat[0][block], flat[1][block], ground.spacing(), ground.turns, n=count, limits=limits)
         for k, candidates in enumerate(found, start):
             for i, candidate in enumerate(candidates):
                 row, col = _refined(by, candidate, *(None if a is None else a[k] for a in flat), ground)
@@ -136,5 +139,5 @@ def _refined(by: str, candidate: Candidate, u, v, p, ground: Ground) -> tuple[fl
         return pressure_centre(p, spacing, *place, candidate.radius_km)[:2]
     if by == "vorticity":
         wind = u + 1j * v
-        return vorticity_centre(wind, np.isfinite(wind), spacing, ground.turn, *place, candidate.radius_km)
+        return vorticity_centre(wind, np.isfinite(wind), spacing, ground.turn_at(*place), *place, candidate.radius_km)
     return place

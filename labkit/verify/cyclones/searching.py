@@ -60,10 +60,10 @@ class Candidate:
 
 
 def search(
-    u: np.ndarray, v: np.ndarray, spacing: tuple[float, float], turn: int, *, n: int, limits: Limits
+    u: np.ndarray, v: np.ndarray, spacing: tuple[float, float], turn: np.ndarray, *, n: int, limits: Limits
 ) -> list[list[Candidate]]:
     """At most `n` vortices in each wind (field, y, x) that keep to the limits, the most evident first. NaN cells are
-    unknown; `turn` is +1 for cyclones that turn anticlockwise, else -1."""
+    unknown; `turn` (y, x) is +1 where cyclones turn anticlockwise, else -1."""
     winds = _Winds.of(u, v, spacing, turn)
     queues = _maxima(winds, 6 * n, limits.times(0.8))
     chosen: list[list[Candidate]] = [[] for _ in queues]
@@ -97,10 +97,10 @@ class _Winds:
     cells: np.ndarray
     step: tuple[float, float]
     factor: np.ndarray
-    turn: int
+    turn: np.ndarray
 
     @classmethod
-    def of(cls, u: np.ndarray, v: np.ndarray, spacing: tuple[float, float], turn: int) -> "_Winds":
+    def of(cls, u: np.ndarray, v: np.ndarray, spacing: tuple[float, float], turn: np.ndarray) -> "_Winds":
         wind = (u + 1j * v).astype(np.complex64)
         known = np.isfinite(wind)
         factor = tuple(max(1, int(SEARCH_KM // d)) for d in spacing)
@@ -112,7 +112,12 @@ class _Winds:
     def fit(self, field: np.ndarray, places: np.ndarray, radius_km: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Cyclonic turning (m/s) and share explained (n, m) at fractional cells of the search (n, m, 2)."""
         fit = fit_at(self.cells, self.step, field, places[..., 0], places[..., 1], radius_km)
-        return self.turn * fit.turning, fit.explained
+        return self.turn_at(places) * fit.turning, fit.explained
+
+    def turn_at(self, places: np.ndarray) -> np.ndarray:
+        """Sense of a cyclone whose centre is at places of the search (..., 2)."""
+        i, j = np.moveaxis(np.clip(np.rint(self.fine(places)), 0, self.ends(self.wind)).astype(int), -1, 0)
+        return self.turn[i, j]
 
     @staticmethod
     def ends(wind: np.ndarray) -> np.ndarray:
@@ -132,10 +137,11 @@ def _maxima(winds: _Winds, most: int, limits: Limits) -> list[list[tuple[float, 
     """Radius and cell of the search of each field's local maxima of the fit over places, the most evident first."""
     radii = [radius for radius in RADII_KM if radius >= 1.5 * max(winds.step)] or [2.0 * max(winds.step)]
     score, passes = [], []
+    turn = winds.turn_at(np.stack(np.indices(winds.coarse.shape[-2:]), axis=-1))
     for radius in radii:
         fit = fit_everywhere(winds.coarse, winds.seen, winds.step, radius)
-        score.append(np.nan_to_num(winds.turn * fit.turning * fit.explained))
-        passes.append((winds.turn * fit.turning >= limits.turning) & (fit.explained >= limits.share))
+        score.append(np.nan_to_num(turn * fit.turning * fit.explained))
+        passes.append((turn * fit.turning >= limits.turning) & (fit.explained >= limits.share))
     score, passes = np.stack(score, axis=1), np.stack(passes, axis=1)
     peaks = (score == ndimage.maximum_filter(score, size=(1, 1, 3, 3))) & passes
     found = []

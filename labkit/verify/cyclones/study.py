@@ -25,6 +25,16 @@ IN_MEMORY = 2**29  # bytes of all sources together that are read once and kept
 OTHERS = ("t2m", "tp", "reflectivity")  # fields whose profiles go along
 
 
+NOT_FOUND = {
+    "expected": "a wind that turns by 10 m/s or more about a point",
+    "todo": "choose times with a storm, or give a best track as the reference",
+}
+
+
+class NoStorm(DataError):
+    """Fields that can be searched and have no storm."""
+
+
 def study(
     tree: xr.DataTree,
     *,
@@ -41,7 +51,7 @@ def study(
     `x` and `y`, such as a best track) is kept, if its mean distance is within `within_km`: by default that of the
     truth, or of the first other source that has one. Variables: `x`, `y` (km), `lat`, `lon`, `row`, `col`, `size`,
     `turning`, `explained`, those of `intensity`, and profiles (..., radius). NaN where a source has no storm. The root
-    says in `reference` what was followed. DataError where no source has a storm. Computes, on as many threads as there
+    says in `reference` what was followed. NoStorm where no source has one. Computes, on as many threads as there
     are cores, in pieces of some 100,000 cells (chunks, where the tree is too large to hold): after each `progress(done,
     total)` is called, and between them Cancelled is raised where `cancel()` is true.
     """
@@ -75,6 +85,10 @@ def study(
     }
     name, followed = ("given", reference) if reference is not None else _reference(tracks)
     storms = {source: nearest(found, followed, within_km=within_km) for source, found in tracks.items()}
+    if not any(np.isfinite(found.row).any() for found in storms.values()):
+        raise NoStorm(
+            "storm of the tree", found=f"none within {within_km:g} km of the track that was given", **NOT_FOUND
+        )
     nodes = {"/": xr.Dataset(attrs={"reference": name})}
     for source, found in each(numbers).items():
         whole = xr.merge([storms[source], found], compat="override", join="exact")
@@ -131,9 +145,4 @@ def _reference(tracks: dict[str, xr.Dataset]) -> tuple[str, xr.Dataset]:
     for source in REFERENCES:
         if source in tracks and np.isfinite(tracks[source].isel({TRACK: 0}).row).any():
             return source, tracks[source].isel({TRACK: 0})
-    raise DataError(
-        "storm of the tree",
-        found="no cyclone in truth, ensemble mean, regression or input",
-        expected="one with winds that turn by 10 m/s or more",
-        todo="choose times with a storm, or give a best track as the reference",
-    )
+    raise NoStorm("storm of the tree", found="no cyclone in truth, ensemble mean, regression or input", **NOT_FOUND)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from scipy.optimize import linear_sum_assignment
 
@@ -13,6 +16,7 @@ from labkit.sphere import KM_PER_DEGREE, distance_km, wrapped
 from labkit.verify.cyclones.finding import VORTEX
 
 TRACK = "track"
+LEAD_TIME = re.compile(r"(\d{10})[fF+](\d{1,4})")
 FASTEST_KM_H = 100.0
 SLACK_KM = 40.0  # by which a centre may be off, whatever the time between
 EVIDENT = 10.0  # m/s of turning that a track must reach once
@@ -39,7 +43,7 @@ def join(
         expected, todo = f"dimensions time and {VORTEX}", "give what `find` gave for several times"
         raise DataError("centres to join", found=str(tuple(found.dims)), expected=expected, todo=todo)
     found = found.compute()
-    hours = (found.time.values - found.time.values[0]) / np.timedelta64(1, "h")
+    hours = hours_of(found.time.values)
     if (np.diff(hours) <= 0).any():
         raise DataError("times of centres", found="times that repeat", expected="rising times", todo="sort them")
     lead = [str(dim) for dim in found.turning.dims if dim not in ("time", VORTEX)]
@@ -64,6 +68,46 @@ def join(
     seen = picks >= 0
     chosen_ones = found.isel({VORTEX: picks.where(seen, 0).astype(int)}).where(seen)
     return chosen_ones.transpose(*lead, TRACK, "time")
+
+
+def hours_of(times: np.ndarray) -> np.ndarray:
+    """Hours since the first of some times: dates of any calendar, times since one, or words that `valid_times` knows.
+    DataError for numbers and other words, of which nobody knows how far apart they are."""
+    times = valid_times(times)
+    if len(times) == 1:
+        return np.zeros(1)
+    try:
+        if times.dtype.kind not in "MmO":
+            raise TypeError
+        return np.asarray(pd.to_timedelta(times - times[0]) / pd.Timedelta(hours=1))
+    except (TypeError, ValueError) as error:
+        raise _no_times(times) from error
+
+
+def valid_times(times: np.ndarray) -> np.ndarray:
+    """Times as they are, or for words of dates, or of a start and a lead time as in 2024010100f03, those dates in UTC;
+    DataError for other words."""
+    times = np.atleast_1d(times)
+    if times.dtype.kind not in "US" and not isinstance(times[0], str):
+        return times
+    try:
+        return np.array([_valid(str(time)) for time in times], "datetime64[ns]")
+    except ValueError as error:
+        raise _no_times(times) from error
+
+
+def _no_times(times: np.ndarray) -> DataError:
+    found = ", ".join(str(time)[:20] for time in times[:2]) + ", of which nobody says how far apart they are"
+    todo = "give the fields dates as their `time`, or take one time alone"
+    return DataError("times of centres", found=found, expected="dates, or times since one", todo=todo)
+
+
+def _valid(word: str) -> datetime:
+    """The time for which a date in ISO 8601, or a start and lead time in hours (2024010100f03), stands, in UTC."""
+    if lead := LEAD_TIME.fullmatch(word.strip()):
+        return datetime.strptime(lead[1], "%Y%m%d%H") + timedelta(hours=int(lead[2]))
+    found = datetime.fromisoformat(word.strip())
+    return found.astimezone(UTC).replace(tzinfo=None) if found.tzinfo else found
 
 
 def nearest(tracks: xr.Dataset, reference: xr.Dataset, *, within_km: float = 300.0) -> xr.Dataset:
@@ -92,8 +136,8 @@ def along_and_across(track: xr.Dataset, reference: xr.Dataset) -> xr.Dataset:
     the right. NaN where the reference stands still or ends."""
     east, north = _plane(reference)
     own_east, own_north = _plane(track, like=reference)
-    hours = (reference.time - reference.time[0]) / np.timedelta64(1, "h")
-    u, v = (part.assign_coords(time=hours.values).differentiate("time").assign_coords(time=reference.time)
+    hours = hours_of(reference.time.values)
+    u, v = (part.assign_coords(time=hours).differentiate("time").assign_coords(time=reference.time)
             for part in (east, north))  # fmt: skip
     speed = xr.apply_ufunc(np.hypot, u, v)
     u, v = (part / speed.where(speed > 0.5) for part in (u, v))
