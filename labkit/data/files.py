@@ -9,10 +9,13 @@ import numpy as np
 import xarray as xr
 
 from labkit.data.grids import covering_cells
+from labkit.data.intervals import rates
 from labkit.data.pairs import Pairs
 from labkit.data.reading import choose, open_lazily, stack
 from labkit.errors import DataError
 from labkit.grid import coordinates, oriented, projection, spacing_known, with_our_dims
+from labkit.units import check_told
+from labkit.variables import canonical
 
 
 def open_files(
@@ -26,6 +29,7 @@ def open_files(
     dims: Mapping[str, str] | None = None,
     spacing_km: float | None = None,
     units: Mapping[str, str] | None = None,
+    accumulated: Mapping[str, float | str] | None = None,
     missing: str = "refuse",
     chunk: int = 8,
 ) -> Pairs:
@@ -37,12 +41,17 @@ def open_files(
     to north. A coarse grid that reaches beyond the fine one is cropped to it, and centres of cells must fit where
     both files have positions. `dims` maps dimension names {theirs: "time" | "y" | "x"} where they are not common
     ones; `spacing_km` is that of the target where its file has no positions. Values become those of the registry's
-    units, `units` {name: unit} says what a file does not (see `labkit.units`). NaN in the target is refused when it is
-    read, or with `missing="mask"` becomes the mask. The unit of each channel is the coordinate `units`.
+    units, `units` {name: unit} says what a file does not (see `labkit.units`). Accumulated rain becomes the rate of
+    its interval, as bounds of the time, `cell_methods` or `accumulated` tell it (see `labkit.data.intervals`). NaN in
+    the target is refused when it is read, or with `missing="mask"` becomes the mask. The unit of each channel is the
+    coordinate `units`.
     """
     if missing not in ("refuse", "mask"):
         raise DataError("missing", found=missing, expected='"refuse" or "mask"', todo="choose one of the two")
     coarse, fine = (_opened(path, what, dims, chunk) for path, what in ((input, "input"), (target, "target")))
+    check_told(accumulated or {}, list(map(str, {**coarse.data_vars, **fine.data_vars})), "data", said="accumulated")
+    coarse = _with_rates(coarse, f"input {Path(input).name}", input_channels, accumulated, units)
+    fine = _with_rates(fine, f"target {Path(target).name}", target_channels, accumulated, units)
     coarse, fine = _shared_times(coarse, fine)
     coarse = covering_cells(coarse, fine)
     place = _coordinates(fine, spacing_km)
@@ -66,6 +75,15 @@ def _opened(path: str | Path, what: str, dims: Mapping[str, str] | None, chunk: 
     relevant = {theirs: ours for theirs, ours in (dims or {}).items() if theirs in dataset.dims}
     dataset = _timed(oriented(with_our_dims(dataset, what, relevant), what), what)
     return dataset.chunk({"time": chunk})
+
+
+def _with_rates(dataset: xr.Dataset, what: str, names, accumulated, units) -> xr.Dataset:
+    """With rates of rain in the place of amounts; the first time is left out where they count since the start."""
+    wanted = None if names is None else {canonical(name) for name in names}
+    fields = {str(n): f for n, f in dataset.data_vars.items() if wanted is None or canonical(str(n)) in wanted}
+    told = {name: value for name, value in (accumulated or {}).items() if canonical(name) in map(canonical, fields)}
+    found = dataset.assign(rates(fields, dataset, what, accumulated=told, units=units))
+    return found.sel(time=found["time"] > found["time"].min()) if "start" in told.values() else found
 
 
 def _timed(dataset: xr.Dataset, what: str) -> xr.Dataset:

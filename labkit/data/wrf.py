@@ -22,7 +22,7 @@ BASE_PRESSURE = 1e5
 LAPSE = 0.0065  # K/m of a standard atmosphere
 WARM = 290.65  # K; ground warmer than this is taken for heated by the sun
 ABOVE_GROUND = 1e4  # Pa; the level whose temperature is free of the day's heating
-RESET_MM = 0.1  # accumulated rain that falls by more was set to zero by a restart
+RESET_MM = 0.01  # a total that falls by more anywhere began anew, after a restart
 
 SURFACE = {"t2m": "T2", "u10": "U10", "v10": "V10", "sp": "PSFC", "orography": "HGT", "land_mask": "LANDMASK"}
 RAIN = ("RAINC", "RAINSH", "RAINNC")
@@ -240,7 +240,8 @@ def _rain_rate(total: xr.DataArray, time: np.ndarray, position: dict) -> xr.Data
             parts.append(xr.full_like(total.isel(time=t), np.nan))
             continue
         fallen = total.isel(time=t) - total.isel(time=t - 1, drop=True).shift(y=-step[0], x=-step[1])
-        parts.append(fallen.where(fallen > -RESET_MM).clip(min=0) / span)
+        # a total that began anew in one place did so in all, also where it has grown beyond the old one since
+        parts.append(fallen.clip(min=0).where(fallen.min() > -RESET_MM) / span)
     return xr.concat(parts, "time", coords="minimal", compat="override")
 
 
