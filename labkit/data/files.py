@@ -12,8 +12,9 @@ from labkit.data.grids import covering_cells
 from labkit.data.intervals import rates
 from labkit.data.pairs import Pairs
 from labkit.data.reading import choose, open_lazily, stack
+from labkit.data.wrf import times_of
 from labkit.errors import DataError
-from labkit.grid import coordinates, oriented, projection, spacing_known, with_our_dims
+from labkit.grid import SPACE, coordinates, oriented, projection, spacing_known, with_our_dims
 from labkit.units import check_told
 from labkit.variables import canonical
 
@@ -88,19 +89,22 @@ def _with_rates(dataset: xr.Dataset, what: str, names, accumulated, units) -> xr
 
 def _timed(dataset: xr.Dataset, what: str) -> xr.Dataset:
     """With a coordinate `time` that holds each time once; WRF keeps its times as text in `Times`."""
-    candidates = [name for name in ("time", "valid_time", "XTIME") if name in dataset.variables]
-    if "time" in dataset.dims and "Times" in dataset.variables:
-        text = [str(np.asarray(stamp).astype("U")).replace("_", "T") for stamp in dataset["Times"].values]
-        dataset = dataset.assign_coords(time=np.array(text, "datetime64[ns]"))
-    elif "time" in dataset.dims and candidates and dataset[candidates[0]].dims == ("time",):
-        dataset = dataset.assign_coords(time=dataset[candidates[0]].values)
-    else:
+    stamps = next((dataset[n] for n in ("time", "valid_time") if n in dataset.variables and dataset[n].ndim < 2), None)
+    try:
+        times = times_of(dataset) if stamps is None else np.atleast_1d(stamps.values)
+    except ValueError:
+        times = None
+    if "time" not in dataset.dims and times is not None and len(times) == 1:  # the dimension of one time was dropped
+        maps = {n: f.expand_dims("time") for n, f in dataset.data_vars.items() if set(SPACE) <= set(f.dims)}
+        dataset = dataset.drop_vars("time", errors="ignore").assign(maps)
+    if times is None or len(times) != dataset.sizes.get("time"):
         raise DataError(
             f"time of the {what}",
             found=f"dimensions {', '.join(map(str, dataset.dims))} and no time for each step",
             expected="a dimension time with its coordinate",
             todo="add the coordinate, or say which dimension is time with dims={'theirs': 'time'}",
         )
+    dataset = dataset.assign_coords(time=("time", times, {} if stamps is None else stamps.attrs))
     if dataset.indexes["time"].has_duplicates:
         raise DataError(
             f"time of the {what}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,6 +34,7 @@ LEVEL_UNITS = {"u": "m s-1", "v": "m s-1", "t": "K", "z": "m2 s-2", "q": "kg kg-
 STAGGERED = {"west_east_stag": "west_east", "south_north_stag": "south_north", "bottom_top_stag": "bottom_top"}
 PROJECTIONS = {1: "Lambert conformal", 2: "polar stereographic", 3: "Mercator", 6: "latitude and longitude"}
 _KM = {"units": "km"}
+_SINCE = re.compile(r"since\s+(\d{4}-\d{2}-\d{2})[ T_](\d{2}:\d{2}:\d{2})")
 
 
 def open_wrfout(paths: str | Path | Sequence[str | Path], *, levels_hpa: Sequence[int] = ()) -> xr.Dataset:
@@ -94,6 +96,8 @@ def _prepared(path: str | Path) -> xr.Dataset:
     if not set(NEEDED) <= set(raw.variables) or not {"DX", "DY"} <= set(raw.attrs):
         raise _lacking(path, raw, ", ".join(NEEDED) + " and the attributes DX and DY")
     time = _times(path, raw)
+    if "Time" not in raw.dims:  # one time was taken out, and its dimension with it
+        raw = raw.reset_coords().map(lambda field: field.expand_dims("Time") if field.ndim else field)
     wanted = {*NEEDED, *SURFACE.values(), *RAIN, *(f"I_{name}" for name in RAIN), *ECHOES, *COLUMN}
     raw = raw.reset_coords()[[name for name in raw.variables if name in wanted]]
     centred = xr.Dataset({name: _centred(array) for name, array in raw.data_vars.items()}, attrs=raw.attrs)
@@ -112,15 +116,37 @@ def _centred(array: xr.DataArray) -> xr.DataArray:
     return array
 
 
+def times_of(raw: xr.Dataset) -> np.ndarray | None:
+    """Times (Time,) of WRF's text `Times`, else of the minutes in `XTIME`; None where it tells neither.
+
+    Raises ValueError for a text that is no time.
+    """
+    if "Times" in raw.variables:
+        texts = [text.decode() if isinstance(text, bytes) else str(text) for text in np.atleast_1d(raw["Times"].values)]
+        return np.array([text.strip().removesuffix("Z").replace("_", "T") for text in texts], "datetime64[ns]")
+    if "XTIME" not in raw.variables:
+        return None
+    minutes = raw["XTIME"]
+    values = np.atleast_1d(minutes.values)
+    if values.dtype.kind == "M":
+        return values.astype("datetime64[ns]")
+    told = f"{minutes.attrs.get('description', '')} {minutes.attrs.get('units', '')}"
+    found = _SINCE.search(told) or _SINCE.search(f"since {raw.attrs.get('SIMULATION_START_DATE', '')}")
+    if found is None:
+        return None
+    past = values if values.dtype.kind == "m" else np.rint(60 * values.astype(float)).astype("timedelta64[s]")
+    return np.datetime64(f"{found[1]}T{found[2]}", "ns") + past
+
+
 def _times(path: str | Path, raw: xr.Dataset) -> np.ndarray:
-    if "Times" not in raw:
-        raise _lacking(path, raw, "Times")
-    texts = [text.decode() if isinstance(text, bytes) else str(text) for text in raw.Times.values]
     try:
-        return np.array([text.replace("_", "T") for text in texts], "datetime64[ns]")
+        times = times_of(raw)
     except ValueError as error:
-        expected = "times such as 2005-08-28_00:00:00"
-        raise DataError(_named(path), found=str(texts[:2]), expected=expected, todo="write the file again") from error
+        found, expected = str(np.atleast_1d(raw["Times"].values)[:2]), "times such as 2005-08-28_00:00:00"
+        raise DataError(_named(path), found=found, expected=expected, todo="write the file again") from error
+    if times is None:
+        raise _lacking(path, raw, "Times, or XTIME since a date")
+    return times
 
 
 def _joined(paths: Sequence[str | Path], raw: Sequence[xr.Dataset]) -> xr.Dataset:
