@@ -41,8 +41,6 @@ def frames_in(folder: Path, told: Coding, times: tuple[str, str] | None = None) 
             expected="composites in PGM, ODIM or KNMI HDF5, GeoTIFF or GRIB",
             todo="name a folder with composites, and times within them",
         )
-    for one in frames:
-        _check_grid(one, frames[0])
     for one, other in pairwise(frames):
         if one.time == other.time:
             raise DataError(
@@ -51,6 +49,8 @@ def frames_in(folder: Path, told: Coding, times: tuple[str, str] | None = None) 
                 expected="one composite for each time",
                 todo="leave one product in the folder",
             )
+    for one in frames:
+        _check_grid(one, frames[0])
     return frames
 
 
