@@ -11,10 +11,9 @@ import xarray as xr
 from labkit.data.grids import covering_cells
 from labkit.data.intervals import rates
 from labkit.data.pairs import Pairs
-from labkit.data.reading import choose, open_lazily, stack
-from labkit.data.wrf import times_of
+from labkit.data.reading import choose, open_lazily, refuse_groups, stack, timed
 from labkit.errors import DataError
-from labkit.grid import SPACE, coordinates, oriented, projection, spacing_known, with_our_dims
+from labkit.grid import coordinates, oriented, projection, spacing_known, with_our_dims
 from labkit.units import check_told
 from labkit.variables import canonical
 
@@ -27,6 +26,8 @@ def open_files(
     input_channels: Sequence[str] | None = None,
     target_channels: Sequence[str] | None = None,
     invariant_channels: Sequence[str] | None = None,
+    input_group: str | None = None,
+    target_group: str | None = None,
     dims: Mapping[str, str] | None = None,
     spacing_km: float | None = None,
     units: Mapping[str, str] | None = None,
@@ -38,18 +39,19 @@ def open_files(
 
     Channels are the variables (time, y, x), or the names along a dimension `channel` of one variable; a fourth
     dimension of levels gives one channel a level ("t" at 850 is "t850"). They are chosen by their own or the
-    registry's names. Times are matched by value, and only those of both files are kept. Rows are turned from south
-    to north. A coarse grid that reaches beyond the fine one is cropped to it, and centres of cells must fit where
-    both files have positions. `dims` maps dimension names {theirs: "time" | "y" | "x"} where they are not common
-    ones; `spacing_km` is that of the target where its file has no positions. Values become those of the registry's
-    units, `units` {name: unit} says what a file does not (see `labkit.units`). Accumulated rain becomes the rate of
-    its interval, as bounds of the time, `cell_methods` or `accumulated` tell it (see `labkit.data.intervals`). NaN in
-    the target is refused when it is read, or with `missing="mask"` becomes the mask. The unit of each channel is the
-    coordinate `units`.
+    registry's names; `input_group` and `target_group` name the groups of files that have some. Times are matched by
+    value, and only those of both files are kept. Rows are turned from south to north. A coarse grid that reaches beyond
+    the fine one is cropped to it, and centres of cells must fit where both files have positions. `dims` maps dimension
+    names {theirs: "time" | "y" | "x"} where they are not common ones; `spacing_km` is that of the target where its file
+    has no positions. Values become those of the registry's units, `units` {name: unit} says what a file does not (see
+    `labkit.units`). Accumulated rain becomes the rate of its interval, as bounds of the time, `cell_methods` or
+    `accumulated` tell it (see `labkit.data.intervals`). NaN in the target is refused when it is read, or with
+    `missing="mask"` becomes the mask. The unit of each channel is the coordinate `units`.
     """
     if missing not in ("refuse", "mask"):
         raise DataError("missing", found=missing, expected='"refuse" or "mask"', todo="choose one of the two")
-    coarse, fine = (_opened(path, what, dims, chunk) for path, what in ((input, "input"), (target, "target")))
+    coarse = _opened(input, "input", input_group, dims, chunk)
+    fine = _opened(target, "target", target_group, dims, chunk)
     check_told(accumulated or {}, list(map(str, {**coarse.data_vars, **fine.data_vars})), "data", said="accumulated")
     coarse = _with_rates(coarse, f"input {Path(input).name}", input_channels, accumulated, units)
     fine = _with_rates(fine, f"target {Path(target).name}", target_channels, accumulated, units)
@@ -71,10 +73,12 @@ def open_files(
     )
 
 
-def _opened(path: str | Path, what: str, dims: Mapping[str, str] | None, chunk: int) -> xr.Dataset:
-    dataset = open_lazily(path)
+def _opened(path: str | Path, what: str, group: str | None, dims: Mapping[str, str] | None, chunk: int) -> xr.Dataset:
+    dataset = open_lazily(path, group=group)
+    if group is None:
+        refuse_groups(dataset, path, f"{what}_group")
     relevant = {theirs: ours for theirs, ours in (dims or {}).items() if theirs in dataset.dims}
-    dataset = _timed(oriented(with_our_dims(dataset, what, relevant), what), what)
+    dataset = timed(oriented(with_our_dims(dataset, what, relevant), what), what)
     return dataset.chunk({"time": chunk})
 
 
@@ -85,34 +89,6 @@ def _with_rates(dataset: xr.Dataset, what: str, names, accumulated, units) -> xr
     told = {name: value for name, value in (accumulated or {}).items() if canonical(name) in map(canonical, fields)}
     found = dataset.assign(rates(fields, dataset, what, accumulated=told, units=units))
     return found.sel(time=found["time"] > found["time"].min()) if "start" in told.values() else found
-
-
-def _timed(dataset: xr.Dataset, what: str) -> xr.Dataset:
-    """With a coordinate `time` that holds each time once; WRF keeps its times as text in `Times`."""
-    stamps = next((dataset[n] for n in ("time", "valid_time") if n in dataset.variables and dataset[n].ndim < 2), None)
-    try:
-        times = times_of(dataset) if stamps is None else np.atleast_1d(stamps.values)
-    except ValueError:
-        times = None
-    if "time" not in dataset.dims and times is not None and len(times) == 1:  # the dimension of one time was dropped
-        maps = {n: f.expand_dims("time") for n, f in dataset.data_vars.items() if set(SPACE) <= set(f.dims)}
-        dataset = dataset.drop_vars("time", errors="ignore").assign(maps)
-    if times is None or len(times) != dataset.sizes.get("time"):
-        raise DataError(
-            f"time of the {what}",
-            found=f"dimensions {', '.join(map(str, dataset.dims))} and no time for each step",
-            expected="a dimension time with its coordinate",
-            todo="add the coordinate, or say which dimension is time with dims={'theirs': 'time'}",
-        )
-    dataset = dataset.assign_coords(time=("time", times, {} if stamps is None else stamps.attrs))
-    if dataset.indexes["time"].has_duplicates:
-        raise DataError(
-            f"time of the {what}",
-            found="times that repeat",
-            expected="each time once",
-            todo="drop the duplicates from the file",
-        )
-    return dataset
 
 
 def _shared_times(coarse: xr.Dataset, fine: xr.Dataset) -> tuple[xr.Dataset, xr.Dataset]:

@@ -82,12 +82,6 @@ def read_messages(path: str | Path) -> list[Message]:
     return found
 
 
-def is_grib(path: str | Path) -> bool:
-    """Whether a file begins as GRIB does, perhaps after a header of some bytes."""
-    with Path(path).open("rb") as file:
-        return b"GRIB" in file.read(128)
-
-
 def values(message: Message) -> np.ndarray:
     """The field (y, x) float32, rows as the file has them, NaN where it is missing."""
     with _opened(message) as (codes, handle, get, what):

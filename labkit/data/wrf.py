@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from labkit.data.reading import open_lazily
+from labkit.data.reading import open_lazily, times_of
 from labkit.errors import DataError
 from labkit.sphere import wrapped
 from labkit.variables import lookup
@@ -34,7 +33,6 @@ LEVEL_UNITS = {"u": "m s-1", "v": "m s-1", "t": "K", "z": "m2 s-2", "q": "kg kg-
 STAGGERED = {"west_east_stag": "west_east", "south_north_stag": "south_north", "bottom_top_stag": "bottom_top"}
 PROJECTIONS = {1: "Lambert conformal", 2: "polar stereographic", 3: "Mercator", 6: "latitude and longitude"}
 _KM = {"units": "km"}
-_SINCE = re.compile(r"since\s+(\d{4}-\d{2}-\d{2})[ T_](\d{2}:\d{2}:\d{2})")
 
 
 def open_wrfout(paths: str | Path | Sequence[str | Path], *, levels_hpa: Sequence[int] = ()) -> xr.Dataset:
@@ -114,28 +112,6 @@ def _centred(array: xr.DataArray) -> xr.DataArray:
             low, high = (array.isel({staggered: part}) for part in (slice(None, -1), slice(1, None)))
             array = ((low + high) / 2).rename({staggered: axis})
     return array
-
-
-def times_of(raw: xr.Dataset) -> np.ndarray | None:
-    """Times (Time,) of WRF's text `Times`, else of the minutes in `XTIME`; None where it tells neither.
-
-    Raises ValueError for a text that is no time.
-    """
-    if "Times" in raw.variables:
-        texts = [text.decode() if isinstance(text, bytes) else str(text) for text in np.atleast_1d(raw["Times"].values)]
-        return np.array([text.strip().removesuffix("Z").replace("_", "T") for text in texts], "datetime64[ns]")
-    if "XTIME" not in raw.variables:
-        return None
-    minutes = raw["XTIME"]
-    values = np.atleast_1d(minutes.values)
-    if values.dtype.kind == "M":
-        return values.astype("datetime64[ns]")
-    told = f"{minutes.attrs.get('description', '')} {minutes.attrs.get('units', '')}"
-    found = _SINCE.search(told) or _SINCE.search(f"since {raw.attrs.get('SIMULATION_START_DATE', '')}")
-    if found is None:
-        return None
-    past = values if values.dtype.kind == "m" else np.rint(60 * values.astype(float)).astype("timedelta64[s]")
-    return np.datetime64(f"{found[1]}T{found[2]}", "ns") + past
 
 
 def _times(path: str | Path, raw: xr.Dataset) -> np.ndarray:

@@ -55,7 +55,8 @@ def open_tree(
     groups = _read_groups(path)
     if "prediction" not in groups:
         have = ", ".join(sorted(name for name in groups if name)) or "none"
-        raise _error(path, f"groups: {have}", "a group 'prediction'", "open the output of a CorrDiff or labkit run")
+        todo = f"open the output of a CorrDiff or labkit run, or make a forecast one: {_conversion(path)}"
+        raise _error(path, f"groups: {have}", "a group 'prediction'", todo)
     groups |= {name: _with_grid_dims(path, groups[name]) for name in GROUPS if name in groups}
     fields = {name: _fields(path, name, groups[name]) for name in GROUPS if name in groups}
     fields.setdefault("truth", {name: _unknown(field) for name, field in fields["prediction"].items()})
@@ -78,6 +79,12 @@ def open_tree(
     tree = xr.DataTree.from_dict({"/": root, **_in_our_units(path, nodes, told)}, name=path.stem)
     tree.set_close(lambda: [dataset.close() for dataset in groups.values()])
     return tree
+
+
+def is_grib(path: Path) -> bool:
+    """Whether a file begins as GRIB does, perhaps after the header of a telegram."""
+    with path.open("rb") as file:
+        return b"GRIB" in file.read(128)
 
 
 def _with_grid_dims(path: Path, dataset: xr.Dataset) -> xr.Dataset:
@@ -137,6 +144,8 @@ def _read_groups(path: Path) -> dict[str, xr.Dataset]:
     """Every group of the file by name without the leading slash; "" is the root."""
     if not path.exists():
         raise _error(path, "no such file", "a NetCDF file or a Zarr folder", "check the path")
+    if path.is_file() and is_grib(path):
+        raise _error(path, "GRIB", "an output tree", f"make it one first: {_conversion(path)}")
     options = {"engine": "zarr", "consolidated": False} if path.is_dir() else {"engine": "netcdf4"}
     try:
         groups = xr.open_groups(path, decode_timedelta=False, **options)
@@ -149,6 +158,10 @@ def _read_groups(path: Path) -> dict[str, xr.Dataset]:
             "copy or write it again; it may be truncated or of another format",
         ) from error
     return {name.strip("/"): dataset for name, dataset in groups.items()}
+
+
+def _conversion(path: Path) -> str:
+    return f"labkit convert {path.name} {path.stem}_tree.nc"
 
 
 def _fields(path: Path, group: str, dataset: xr.Dataset) -> dict[str, xr.DataArray]:
