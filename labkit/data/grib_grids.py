@@ -92,9 +92,10 @@ def _degrees(get) -> dict[str, np.ndarray]:
     first, last = ends["longitude"]
     westward = bool(get("iScansNegatively", int, 0))
     last = first - (first - last) % 360 if westward else first + (last - first) % 360
+    turns = 360 * (max(first, last) > 360)  # a row across Greenwich is told as 350 to 370
     return {
         "latitude": np.linspace(*ends["latitude"], get("Nj", int, 0)),
-        "longitude": np.linspace(first, last, get("Ni", int, 0)),
+        "longitude": np.linspace(first - turns, last - turns, get("Ni", int, 0)),
     }
 
 
