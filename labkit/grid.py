@@ -91,7 +91,7 @@ def latitude_longitude(dataset: xr.Dataset, what: str) -> tuple[np.ndarray, np.n
     if set(lat.dims) != set(SPACE):
         return _projected(dataset)
     lat, lon = (np.asarray(part.transpose(*SPACE).values, np.float64) for part in (lat, lon))
-    for name, values, most in (("latitudes", lat, 90.01), ("longitudes", lon, 360.5)):
+    for name, values, most in (("latitudes", lat, 90.01), ("longitudes", lon, 540.5)):
         if np.nanmax(np.abs(values), initial=0) > most:
             raise DataError(
                 f"{name} of the {what}",
@@ -199,12 +199,20 @@ def _projected(dataset: xr.Dataset) -> tuple[np.ndarray, np.ndarray] | None:
             return None
         metres = [1.0 if is_degrees(unit) else 1000.0 * scale for unit, scale in zip(units, scales, strict=True)]
         grid = np.meshgrid(x * metres[1], y * metres[0])
-        to_degrees = pyproj.Transformer.from_crs(crs, crs.geodetic_crs, always_xy=True)
+        # a moved pole is its own geodetic system; the one it was moved from is its source
+        degrees = crs.source_crs if crs.is_geographic else crs.geodetic_crs
+        to_degrees = pyproj.Transformer.from_crs(crs, degrees, always_xy=True)
         lon, lat = to_degrees.transform(*grid)
         return np.where(np.isfinite(lat), lat, np.nan), np.where(np.isfinite(lon), lon, np.nan)
-    if all(map(is_degrees, units)):  # a rotated pole's degrees are as long as those of latitude and longitude
+    if all(map(is_degrees, units)) and not _of_moved_pole(dataset):
         return tuple(np.meshgrid(y, x, indexing="ij"))
     return None
+
+
+def _of_moved_pole(dataset: xr.Dataset) -> bool:
+    """Whether the axes' degrees are those of a rotated pole, which no latitude and longitude follow from without it."""
+    axis = _first(dataset, ("y", *_AXES["y"]))
+    return axis.name in ("rlat", "grid_latitude") or axis.attrs.get("standard_name") == "grid_latitude"
 
 
 def _still(array: xr.DataArray) -> xr.DataArray:

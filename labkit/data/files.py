@@ -10,10 +10,11 @@ import xarray as xr
 
 from labkit.data.grids import covering_cells
 from labkit.data.intervals import rates
+from labkit.data.latlon import eastwards
 from labkit.data.pairs import Pairs
 from labkit.data.reading import choose, open_lazily, refuse_groups, stack, timed
 from labkit.errors import DataError
-from labkit.grid import coordinates, oriented, projection, spacing_known, with_our_dims
+from labkit.grid import coordinates, latitude_longitude, oriented, projection, spacing_known, with_our_dims
 from labkit.units import check_told
 from labkit.variables import canonical
 
@@ -56,7 +57,7 @@ def open_files(
     coarse = _with_rates(coarse, f"input {Path(input).name}", input_channels, accumulated, units)
     fine = _with_rates(fine, f"target {Path(target).name}", target_channels, accumulated, units)
     coarse, fine = _shared_times(coarse, fine)
-    coarse = covering_cells(coarse, fine)
+    coarse = covering_cells(_facing(coarse, fine), fine)
     place = _coordinates(fine, spacing_km)
     y, x = (np.asarray(place[axis].values) for axis in ("y", "x"))
     times = {"time": fine["time"].values}
@@ -78,7 +79,7 @@ def _opened(path: str | Path, what: str, group: str | None, dims: Mapping[str, s
     if group is None:
         refuse_groups(dataset, path, f"{what}_group")
     relevant = {theirs: ours for theirs, ours in (dims or {}).items() if theirs in dataset.dims}
-    dataset = timed(oriented(with_our_dims(dataset, what, relevant), what), what)
+    dataset = timed(eastwards(oriented(with_our_dims(dataset, what, relevant), what)), what)
     return dataset.chunk({"time": chunk})
 
 
@@ -89,6 +90,15 @@ def _with_rates(dataset: xr.Dataset, what: str, names, accumulated, units) -> xr
     told = {name: value for name, value in (accumulated or {}).items() if canonical(name) in map(canonical, fields)}
     found = dataset.assign(rates(fields, dataset, what, accumulated=told, units=units))
     return found.sel(time=found["time"] > found["time"].min()) if "start" in told.values() else found
+
+
+def _facing(coarse: xr.Dataset, fine: xr.Dataset) -> xr.Dataset:
+    """A coarse grid around the globe begun anew on the far side of the fine one, which then lies in one piece."""
+    position = latitude_longitude(fine, "target")
+    if position is None:
+        return coarse
+    east = np.radians(position[1])
+    return eastwards(coarse, middle=float(np.degrees(np.arctan2(np.nanmean(np.sin(east)), np.nanmean(np.cos(east))))))
 
 
 def _shared_times(coarse: xr.Dataset, fine: xr.Dataset) -> tuple[xr.Dataset, xr.Dataset]:
@@ -154,8 +164,8 @@ def _invariants(path, names: Sequence[str] | None, dims, fine: xr.Dataset, units
         return xr.DataArray(empty, dims=("channel", "y", "x"), coords={"channel": np.array([], "U1")})
     dataset = open_lazily(path)
     relevant = {theirs: ours for theirs, ours in (dims or {}).items() if theirs in dataset.dims}
-    dataset = oriented(with_our_dims(dataset, "invariants", relevant), "invariants")
-    dataset = covering_cells(dataset, fine, "invariants")
+    dataset = eastwards(oriented(with_our_dims(dataset, "invariants", relevant), "invariants"))
+    dataset = covering_cells(_facing(dataset, fine), fine, "invariants")
     if dataset.sizes.get("time") == 1:
         dataset = dataset.isel(time=0)
     return _channels(dataset, "invariant", names, ("channel", "y", "x"), units)

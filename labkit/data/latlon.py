@@ -10,7 +10,7 @@ import xarray as xr
 from labkit.errors import DataError
 from labkit.grid import coordinates, latitude_longitude, oriented, with_our_dims
 from labkit.sphere import wrapped
-from labkit.units import in_our_units
+from labkit.units import in_our_units, is_degrees
 from labkit.variables import canonical, lookup
 
 Box = tuple[float, float, float, float]
@@ -29,7 +29,7 @@ def laid_out(
     units that are not those of the registry.
     """
     raw = xr.Dataset(dict(_named(fields)))
-    whole = _within(_eastwards(oriented(with_our_dims(raw, what), what)), box, what)
+    whole = _within(eastwards(oriented(with_our_dims(raw, what), what)), box, what)
     place = coordinates(whole, what)
     kept = {name: _plain(name, field) for name, field in in_our_units(whole.data_vars, what, units=units).items()}
     return xr.Dataset(kept, place)
@@ -63,16 +63,22 @@ def _named(fields: Mapping[str, xr.DataArray]):
         yield (name if names.count(name) == 1 else theirs), field
 
 
-def _eastwards(whole: xr.Dataset) -> xr.Dataset:
-    """Columns from west to east; a row of longitudes around the globe starts at the date line."""
+def eastwards(whole: xr.Dataset, *, middle: float | None = None) -> xr.Dataset:
+    """Columns along latitudes from west to east in one piece, wherever the file's longitudes begin anew.
+
+    A row around the globe starts at the date line, or 180 degrees west of the `middle`; others after their widest gap.
+    Grids that are not along latitudes stay as they are.
+    """
     lon = _row_of_longitudes(whole)
-    if lon is None:
+    if lon is None or len(lon) < 3:
         return whole
-    step = np.median(wrapped(np.diff(lon)))
-    if step < 0:
-        whole, lon = whole.isel(x=slice(None, None, -1)), lon[::-1]
-    around = len(lon) > 2 and abs(wrapped(lon[0] - lon[-1])) < 1.5 * abs(step)
-    return whole.isel(x=np.argsort(wrapped(lon), kind="stable")) if around else whole
+    order = np.argsort(lon % 360, kind="stable")
+    gaps = np.diff(lon[order] % 360, append=lon[order[0]] % 360 + 360)
+    if gaps.max() > 1.5 * np.median(gaps):
+        order = np.roll(order, -int(gaps.argmax()) - 1)
+    else:
+        order = np.argsort(wrapped(lon) if middle is None else (lon - middle + 180) % 360, kind="stable")
+    return whole if np.array_equal(order, np.arange(len(lon))) else whole.isel(x=order)
 
 
 def _within(whole: xr.Dataset, box: Box | None, what: str) -> xr.Dataset:
@@ -102,8 +108,14 @@ def _within(whole: xr.Dataset, box: Box | None, what: str) -> xr.Dataset:
 
 
 def _row_of_longitudes(whole: xr.Dataset) -> np.ndarray | None:
-    name = next((name for name in ("longitude", "lon") if name in whole.coords), None)
-    return whole[name].values.astype(np.float64) if name and whole[name].dims == ("x",) else None
+    name = next((name for name in ("longitude", "lon", "x") if name in whole.coords), None)
+    if (
+        name is None
+        or whole[name].dims != ("x",)
+        or (name == "x" and not is_degrees(whole["x"].attrs.get("units", "")))
+    ):
+        return None
+    return whole[name].values.astype(np.float64)
 
 
 def _plain(name: str, field: xr.DataArray) -> xr.DataArray:
