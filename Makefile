@@ -6,7 +6,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14 p
 BIN := $(VENV)/bin
 # The address is always the machine's own; a browser is opened only where there is a screen and no CI.
 SHOW := $(if $(CI),,$(if $(DISPLAY)$(WAYLAND_DISPLAY)$(filter Darwin,$(shell uname)),--show))
-EXTRAS := test,tensorboard,grib
+EXTRAS := test,tensorboard,grib,radar
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help

@@ -99,7 +99,7 @@ def latitude_longitude(dataset: xr.Dataset, what: str) -> tuple[np.ndarray, np.n
     if set(lat.dims) != set(SPACE):
         return _projected(dataset)
     lat, lon = (np.asarray(part.transpose(*SPACE).values, np.float64) for part in (lat, lon))
-    for name, values, most in (("latitudes", lat, 90.01), ("longitudes", lon, 360.5)):
+    for name, values, most in (("latitudes", lat, 90.01), ("longitudes", lon, 540.5)):
         if np.nanmax(np.abs(values), initial=0) > most:
             raise DataError(
                 f"{name} of the {what}",
@@ -113,19 +113,27 @@ def latitude_longitude(dataset: xr.Dataset, what: str) -> tuple[np.ndarray, np.n
 def row_of_longitudes(dataset: xr.Dataset) -> np.ndarray | None:
     """Longitudes along x in degrees, where all rows have the same; else None."""
     lon = _first(dataset, _LONGITUDES)
+    if lon is None and (axis := _first(dataset, ("x",))) is not None and is_degrees(axis.attrs.get("units", "")):
+        lon = axis
     return np.asarray(lon.values, np.float64) if lon is not None and lon.dims == ("x",) else None
 
 
-def centred_on(dataset: xr.Dataset, lon: float) -> xr.Dataset:
-    """The data set with the column of a longitude in the middle where columns go round the globe, else as it is."""
-    row = row_of_longitudes(dataset)
-    if row is None or row.size < 3:
+def eastwards(dataset: xr.Dataset, *, middle: float | None = None) -> xr.Dataset:
+    """Columns along latitudes from west to east in one piece, wherever the file's longitudes begin anew.
+
+    A row around the globe starts at the date line, or 180 degrees west of the `middle`; others after their widest gap.
+    Grids that are not along latitudes stay as they are.
+    """
+    lon = row_of_longitudes(dataset)
+    if lon is None or len(lon) < 3:
         return dataset
-    step = np.median(wrapped(np.diff(row)))
-    if abs(wrapped(row[-1] + step - row[0])) > 0.5 * abs(step):
-        return dataset
-    nearest = int(np.argmin(np.abs(wrapped(row - lon))))
-    return dataset.isel(x=np.roll(np.arange(row.size), (row.size - 1) // 2 - nearest))
+    order = np.argsort(lon % 360, kind="stable")
+    gaps = np.diff(lon[order] % 360, append=lon[order[0]] % 360 + 360)
+    if gaps.max() > 1.5 * np.median(gaps):
+        order = np.roll(order, -int(gaps.argmax()) - 1)
+    else:
+        order = np.argsort(wrapped(lon) if middle is None else (lon - middle + 180) % 360, kind="stable")
+    return dataset if np.array_equal(order, np.arange(len(lon))) else dataset.isel(x=order)
 
 
 def coordinates(
@@ -142,7 +150,8 @@ def coordinates(
     position, shape = latitude_longitude(dataset, what), tuple(dataset.sizes[axis] for axis in SPACE)
     lat, lon = position if position is not None else (np.full(shape, np.nan),) * 2
     told = (spacing_km,) * 2 if spacing_km is None or np.ndim(spacing_km) == 0 else tuple(spacing_km)
-    steps = {axis: abs(_step_km(lat, lon, axis)) or np.nan for axis in SPACE}
+    degrees = (lat, lon) if position is not None else _rotated_degrees(dataset) or (lat, lon)
+    steps = {axis: abs(_step_km(*degrees, axis)) or np.nan for axis in SPACE}
     lengths = {axis: _length_km(dataset, axis, what, step=steps[axis]) for axis in SPACE}
     found = {axis: _axis_km(axis, dataset.sizes[axis], steps[axis], lengths[axis], what) for axis in SPACE}
     for axis, said in zip(SPACE, told, strict=True):
@@ -226,12 +235,26 @@ def _projected(dataset: xr.Dataset) -> tuple[np.ndarray, np.ndarray] | None:
             return None
         metres = [1.0 if is_degrees(unit) else 1000.0 * scale for unit, scale in zip(units, scales, strict=True)]
         grid = np.meshgrid(x * metres[1], y * metres[0])
-        to_degrees = pyproj.Transformer.from_crs(crs, crs.source_crs or crs.geodetic_crs, always_xy=True)
+        # a moved pole is its own geodetic system; the one it was moved from is its source
+        degrees = crs.source_crs if crs.is_geographic else crs.geodetic_crs
+        to_degrees = pyproj.Transformer.from_crs(crs, degrees, always_xy=True)
         lon, lat = to_degrees.transform(*grid)
         return np.where(np.isfinite(lat), lat, np.nan), np.where(np.isfinite(lon), lon, np.nan)
-    if all(map(is_degrees, units)):  # a rotated pole's degrees are as long as those of latitude and longitude
+    if all(map(is_degrees, units)) and not _of_rotated_pole(dataset):
         return tuple(np.meshgrid(y, x, indexing="ij"))
     return None
+
+
+def _rotated_degrees(dataset: xr.Dataset) -> tuple[np.ndarray, np.ndarray] | None:
+    """Degrees (y, x) along a rotated pole's own axes, which are as long as those of latitude and longitude."""
+    y, x = (_axis(dataset, axis) for axis in SPACE)
+    return None if y is None or x is None or not _of_rotated_pole(dataset) else tuple(np.meshgrid(y, x, indexing="ij"))
+
+
+def _of_rotated_pole(dataset: xr.Dataset) -> bool:
+    """Whether the axes' degrees are those of a rotated pole, which no latitude and longitude follow from without it."""
+    axis = _first(dataset, ("y", *_AXES["y"]))
+    return axis.name in ("rlat", "grid_latitude") or axis.attrs.get("standard_name") == "grid_latitude"
 
 
 def _still(array: xr.DataArray) -> xr.DataArray:

@@ -89,15 +89,15 @@ def _check_field(name: str, field: xr.DataArray, known: Variable, what: str) -> 
         )
 
 
-def check_told(units: Mapping[str, str], names: Collection[str], what: str) -> None:
-    """DataError where `units` names a variable that is not among `names`."""
+def check_told(told: Mapping, names: Collection[str], what: str, *, said: str = "units") -> None:
+    """DataError where something is `said`, such as units, of a variable that is not among `names`."""
     known = {canonical(name) for name in names}
-    if unknown := [name for name in units if canonical(name) not in known]:
+    if unknown := [name for name in told if canonical(name) not in known]:
         raise DataError(
-            f"units for {what}",
+            f"{said} for {what}",
             found=", ".join(unknown),
             expected="variables of the file: " + ", ".join(names),
-            todo="name the units of these only",
+            todo=f"name the {said} of these only",
         )
 
 

@@ -118,7 +118,10 @@ _ALL = (
         thresholds=(0.1, 1.0, 5.0, 10.0),
         transform="log1p",
         non_negative=True,
-        aliases=("total_precipitation", "precip", "rain_rate", "rain", "PrecipRate"),
+        aliases=(
+            *("total_precipitation", "precip", "rain_rate", "rain", "PrecipRate", "precipitation", "pr", "prate"),
+            *("tprate", "mtpr", "avg_tprate", "tot_prec", "TOT_PREC", "APCP", "precip_intensity"),
+        ),
         plausible=(0.0, 500.0),
         water=True,
     ),
@@ -182,7 +185,7 @@ _ALL = (
         "geopotential",
         limits=(52000.0, 58500.0),
         error_limit=500.0,
-        aliases=("geopotential_500",),
+        aliases=("geopotential_500", "gh500"),
         plausible=(42000.0, 62000.0),
     ),
     Variable(

@@ -320,3 +320,93 @@ def test_the_catalogue_opens_the_idealised_atmosphere():
     assert pairs.shape == (32, 48) and len(pairs) == 25
     with pytest.raises(ConfigError, match="sede"):
         open_pairs({"name": "idealised", "sede": 3})
+
+
+def globe(factor, start, lat0=40.0, n_lat=3, units=None):
+    """Fields around the globe, a degree of 1 / FACTOR x factor each, whose longitudes begin at `start`."""
+    step = factor / FACTOR * 3
+    lat, lon = (
+        lat0 + step * (np.arange(n_lat * FACTOR // factor) + 0.5),
+        start + step * (np.arange(int(360 / step)) + 0.5),
+    )
+    t2m = 280 + np.add.outer(lat / 10, np.cos(np.radians(lon))) + np.zeros((len(HOURS), 1, 1))
+    return xr.Dataset({"t2m": (("time", "lat", "lon"), t2m, {"units": "K"})}, {"time": HOURS, "lat": lat, "lon": lon})
+
+
+@pytest.mark.parametrize("start", [0, -180])
+@pytest.mark.parametrize("west", [-9, 171, 351, -189])
+@pytest.mark.parametrize("split", [False, True])
+def test_a_domain_across_greenwich_or_the_date_line_is_found_on_any_globe(tmp_path, start, west, split):
+    coarse = globe(FACTOR, start)
+    lon = west + 0.75 * (np.arange(24) + 0.5)
+    if split:  # as a mask cuts it out of a globe: both ends of the row
+        lon = np.sort((lon - start) % 360 + start)
+    whole = globe(1, 0)
+    fine = whole.isel(lon=slice(0, 24)).assign_coords(lon=lon)
+    fine["t2m"] = 280 + fine.lat / 10 + np.cos(np.radians(fine.lon)) + 0 * fine.time.dt.hour
+    fine = fine.transpose("time", "lat", "lon")
+    fine["t2m"].attrs["units"] = "K"
+    pairs = open_files(*save(tmp_path, coarse, fine))
+    assert pairs.shape == (12, 24) and pairs.factor == (4, 4)
+    expected = 280 + pairs.target.lat.values / 10 + np.cos(np.radians(pairs.target.lon.values))
+    np.testing.assert_allclose(pairs.target[0, 0], expected, atol=1e-4)
+    np.testing.assert_allclose(pairs.input[0, 0], block_mean(pairs.target[0, 0].values, (4, 4)), atol=2e-3)
+    assert (np.abs(np.diff(np.unwrap(pairs.target.lon[0], period=360)) - 0.75) < 1e-3).all()
+
+
+@pytest.mark.parametrize("with_degrees", [True, False])
+def test_a_moved_pole_with_or_without_latitudes(tmp_path, with_degrees):
+    """COSMO's and CORDEX's grid; positions by the formula of a rotation about the y axis and one about the z axis."""
+    pole_lat, pole_lon = 39.25, -162.0
+
+    def rotated(factor):
+        step = 0.11 * factor
+        rlat, rlon = (low + step * (np.arange(n // factor) + 0.5) for low, n in ((-4.0, 12), (-6.0, 20)))
+        phi, lam, p = *np.radians(np.meshgrid(rlat, rlon, indexing="ij")), np.radians(pole_lat)
+        lat = np.arcsin(np.sin(phi) * np.sin(p) + np.cos(phi) * np.cos(lam) * np.cos(p))
+        east = np.cos(phi) * np.sin(lam)
+        lon = np.arctan2(east, np.cos(phi) * np.cos(lam) * np.sin(p) - np.sin(phi) * np.cos(p)) + np.radians(
+            pole_lon + 180
+        )
+        dims = ("time", "grid_latitude", "grid_longitude") if factor == 1 else ("time", "rlat", "rlon")
+        t2m = 280 + np.degrees(lat) / 10 + np.zeros((len(HOURS), 1, 1))
+        found = xr.Dataset({"t2m": (dims, t2m, {"units": "K", "grid_mapping": "pole"})}, {"time": HOURS})
+        for name, values in zip(dims[1:], (rlat, rlon), strict=True):
+            found[name] = (name, values, {"units": "degrees"})
+        found["pole"] = ((), 0, {
+            "grid_mapping_name": "rotated_latitude_longitude", "grid_north_pole_latitude": pole_lat,
+            "grid_north_pole_longitude": pole_lon,
+        })  # fmt: skip
+        if with_degrees:
+            found = found.assign_coords(lat=(dims[1:], np.degrees(lat)), lon=(dims[1:], np.degrees(lon)))
+        return found, np.degrees(lat), np.degrees(lon)
+
+    (coarse, *_), (fine, lat, lon) = rotated(4), rotated(1)
+    pairs = open_files(*save(tmp_path, coarse, fine))
+    np.testing.assert_allclose(pairs.target.lat, lat, atol=1e-3)
+    np.testing.assert_allclose(pairs.target.lon, lon, atol=1e-3)
+    np.testing.assert_allclose(pairs.target[0, 0], 280 + lat / 10, rtol=1e-6)
+    np.testing.assert_allclose(pairs.spacing_km, 0.11 * 111.19, rtol=5e-3)
+    if not with_degrees:  # without the pole its degrees are no latitudes
+        with pytest.raises(DataError, match="neither x and y"):
+            open_files(*save(tmp_path, coarse.drop_vars("pole"), fine.drop_vars("pole")))
+
+
+def test_groups_are_listed_and_can_be_named(tmp_path):
+    path = tmp_path / "both.nc"
+    fields(factor=FACTOR).to_netcdf(path, group="coarse")
+    fields().to_netcdf(path, group="fine/hourly", mode="a")
+    with pytest.raises(
+        DataError, match=r"groups only: coarse \(t2m, u10\); fine/hourly \(t2m, u10\).*input_group=coarse"
+    ):
+        open_files(path, path)
+    assert_true_everywhere(open_files(path, path, input_group="coarse", target_group="fine/hourly"))
+    with pytest.raises(DataError, match="group not found: middle"):
+        open_files(path, path, input_group="middle")
+
+
+def test_one_time_without_its_dimension(tmp_path):
+    files = save(tmp_path, fields(factor=FACTOR).isel(time=2), fields())
+    pairs = open_files(*files)
+    assert len(pairs) == 1 and pairs.target.time.values[0] == HOURS[2]
+    assert_true_everywhere(pairs)

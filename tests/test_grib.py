@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
+from tiny_grib import LAT, LON, grib
 
-from labkit.data import grib
+from labkit.data import messages as grib_messages
 from labkit.data.era5 import open_era5
 from labkit.data.grib import forecast_tree, open_grib
 from labkit.errors import DataError
@@ -19,8 +20,6 @@ from labkit.store.trees import open_tree
 DATA = Path(os.environ.get("LABKIT_DATA", ""))
 STORM = DATA / "ecmwf_ens_storm_20131028" / "ens_storm.grib"
 MUIFA = DATA / "era5_gust_muifa_20110801" / "wgust_era5.nc"
-LAT = np.arange(30.0, 19.0, -2.0)  # north to south, as the centres write them
-LON = np.arange(0.0, 360.0, 30.0)
 
 
 def value(lat, lon):
@@ -156,14 +155,31 @@ def message(name, short, numbers, hours, *, scale=1.0, level="surface", levels=(
 
 
 @pytest.fixture
-def messages(monkeypatch, tmp_path):
-    """`messages(*hypercubes)`: the path of a file that cfgrib would read as these."""
+def messages(tmp_path):
+    """`messages(*hypercubes)`: the path of a GRIB file of all of their fields."""
 
-    def pretend(*hypercubes):
-        monkeypatch.setattr(grib, "_messages", lambda path, what: list(hypercubes))
-        return tmp_path / "ensemble.grib"
+    def written(*hypercubes):
+        return grib(tmp_path / "ensemble.grib", *(one for cube in hypercubes for one in fields_of(cube)))
 
-    return pretend
+    return written
+
+
+def fields_of(cube):
+    """The messages of a hypercube, as ECMWF codes them in edition 1."""
+    (name,) = cube.data_vars
+    about, level = cube[name].attrs, cube[name].dims[3]
+    for number, time, step, height in np.ndindex(*cube[name].shape[:4]):
+        end = int(cube.step[step] / np.timedelta64(1, "h"))
+        accumulated = about["GRIB_stepType"] == "accum"
+        kind = {"type": "pf" if cube.number[number] else "cf", "number": int(cube.number[number]), "totalNumber": 51}
+        where = {"indicatorOfTypeOfLevel": "pl", "level": int(cube[level][height])} if level != "surface" else {}
+        yield {
+            "edition": 1, "centre": "ecmf", "date": str(cube.time.values[time])[:13],
+            "shortName": about["GRIB_shortName"],
+            "setLocalDefinition": 1, "localDefinitionNumber": 1, "stream": "enfo", **kind, **where,
+            "timeRangeIndicator": 4 if accumulated else 0, "stepRange": f"0-{end}" if accumulated else str(end),
+            "values": cube[name].values[number, time, step, height],
+        }  # fmt: skip
 
 
 def test_control_and_members_are_one_ensemble_at_times_of_validity(messages):
@@ -206,14 +222,24 @@ def test_what_a_file_lacks_is_missing_and_not_another_time(messages):
     assert both.lead_time.notnull().all()
 
 
-def test_bases_of_several_steps_are_refused(messages):
+def test_bases_of_several_steps_are_one_series_unless_two_tell_of_one_time(messages):
     first = message("t2m", "2t", [0], [6, 12])
     second = first.assign_coords(time=first.time + np.timedelta64(1, "D")).drop_vars("valid_time")
     later = xr.concat([first.drop_vars("valid_time"), second], "time").assign_coords(valid_time=0)
-    with pytest.raises(DataError, match="2 bases of 2 steps"):
-        open_grib(messages(later))
+    found = open_grib(messages(later))
+    assert [str(t)[:13] for t in found.time.values] == [f"2020-09-0{d}T{h}" for d in (1, 2) for h in ("06", "12")]
+    np.testing.assert_array_equal(found.lead_time / np.timedelta64(1, "h"), [6, 12, 6, 12])
+    np.testing.assert_allclose(found.t2m[0, :, 0, 0] - found.t2m[0, 0, 0, 0], [0, 60, 0, 60], atol=1e-4)
     found = open_grib(messages(later.isel(step=[0])))
     assert [str(t)[:13] for t in found.time.values] == ["2020-09-01T06", "2020-09-02T06"]
+    second = first.assign_coords(time=first.time + np.timedelta64(6, "h")).drop_vars("valid_time")
+    path = messages(xr.concat([first.drop_vars("valid_time"), second], "time").assign_coords(valid_time=0))
+    with pytest.raises(DataError, match=r"2 bases .* base='2020-09-01T06:00'"):
+        open_grib(path)
+    alone = open_grib(path, base="2020-09-01T06")
+    assert [str(t)[:13] for t in alone.time.values] == ["2020-09-01T12", "2020-09-01T18"]
+    lagged = open_grib(path, lagged=True).sel(time="2020-09-01T12").t2m
+    np.testing.assert_allclose(lagged[0] - lagged[1], 60, atol=1e-4)  # 12 h of the older, 6 h of the newer base
 
 
 def test_a_forecast_is_a_tree_that_the_apps_open(messages, tmp_path):
@@ -232,21 +258,22 @@ def test_a_lacking_reader_is_told_with_the_extra_that_brings_it(monkeypatch, tmp
     original = builtins.__import__
 
     def without(name, *rest):
-        if name.startswith("cfgrib"):
-            raise ModuleNotFoundError("No module named 'cfgrib'")
+        if name.startswith("eccodes"):
+            raise ModuleNotFoundError("No module named 'eccodes'")
         return original(name, *rest)
 
-    for name in [name for name in sys.modules if name.startswith("cfgrib")]:
+    for name in [name for name in sys.modules if name.startswith("eccodes")]:
         monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setattr(grib_messages, "_loaded", grib_messages._loaded.__wrapped__)
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(DataError, match=r"No module named 'cfgrib'.*pip install \"labkit\[grib\]\""):
+    with pytest.raises(DataError, match=r"No module named 'eccodes'.*pip install \"labkit\[grib\]\""):
         open_grib(tmp_path / "storm.grib")
     with pytest.raises(DataError, match="no such file"):
         open_grib(tmp_path / "other.grib")
 
 
-needs_cfgrib = pytest.mark.skipif(
-    importlib.util.find_spec("cfgrib") is None, reason='cfgrib is not installed: pip install "labkit[grib]"'
+needs_eccodes = pytest.mark.skipif(
+    importlib.util.find_spec("eccodes") is None, reason='ecCodes is not installed: pip install "labkit[grib]"'
 )
 needs_storm = pytest.mark.skipif(
     not STORM.is_file(), reason="LABKIT_DATA names no folder with ecmwf_ens_storm_20131028"
@@ -256,7 +283,7 @@ needs_muifa = pytest.mark.skipif(
 )
 
 
-@needs_cfgrib
+@needs_eccodes
 def test_what_is_no_grib_is_refused(tmp_path):
     (tmp_path / "other.grib").write_bytes(b"GRIB of another kind, 7777")
     with pytest.raises(DataError, match=r"GRIB file other\.grib"):
@@ -275,7 +302,7 @@ def decoded(path, number, step):
             eccodes.codes_release(handle)
 
 
-@needs_cfgrib
+@needs_eccodes
 @needs_storm
 @pytest.mark.realdata
 def test_the_storm_of_october_2013_has_51_members_as_ecmwf_coded_them():
@@ -290,7 +317,7 @@ def test_the_storm_of_october_2013_has_51_members_as_ecmwf_coded_them():
     assert not list(STORM.parent.glob("*.idx"))
 
 
-@needs_cfgrib
+@needs_eccodes
 @needs_storm
 @pytest.mark.realdata
 def test_a_cut_grib_file_is_refused(tmp_path):

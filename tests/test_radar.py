@@ -8,7 +8,7 @@ import numpy as np
 import pyproj
 import pytest
 
-from labkit.data import public, radar
+from labkit.data import pgm, public, radar
 from labkit.data.batches import Batches, load
 from labkit.data.pairs import rain_from_reflectivity
 from labkit.data.pgm import read_header
@@ -126,8 +126,8 @@ def test_the_domain_is_the_middle_in_whole_coarse_cells(tmp_path):
 
 
 def test_opening_reads_headers_and_each_frame_is_decoded_once(folder, monkeypatch):
-    decoded, read_image = [], radar.read_image
-    monkeypatch.setattr(radar, "read_image", lambda path, header: decoded.append(path) or read_image(path, header))
+    decoded, read_image = [], pgm.read_image
+    monkeypatch.setattr(pgm, "read_image", lambda path, header: decoded.append(path) or read_image(path, header))
     pairs = open_radar(folder, factor=8)
     assert decoded == []
     dask.compute(pairs.input.data, pairs.target.data, pairs.mask.data)

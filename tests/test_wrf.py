@@ -217,6 +217,56 @@ def test_rain_of_a_fixed_grid_counts_emptied_buckets_and_leaves_out_restarts(tmp
         anew[name] = anew[name] * np.array([1, 0], np.float32)[:, None, None]
     anew.to_netcdf(tmp_path / "anew")
     assert open_wrfout(tmp_path / "anew").tp[1].isnull().all()
+    # where more has fallen since the restart than before it, the difference is not negative, and just as wrong
+    part = wrfout(rain=lambda row, column, hour: np.where(row < 4, 5.0 - hour, hour) + 0 * column)
+    part.to_netcdf(tmp_path / "part")
+    assert open_wrfout(tmp_path / "part").tp[1].isnull().all()
+
+
+def constant(row, column, hour):
+    return hour + 0.0 * (row + column)
+
+
+def test_a_constant_millimetre_an_hour_is_one(written):
+    found = open_wrfout(written(times=[f"2020-01-01_{h:02d}:00:00" for h in (0, 3, 6)], rain=constant)).tp
+    np.testing.assert_allclose(found[1:], 1.0, rtol=1e-5)
+
+
+def squeezed(raw):
+    return raw.isel(Time=1)
+
+
+def minutes(raw, **attrs):
+    return raw.drop_vars("Times").assign(XTIME=("Time", np.array([0.0, 180.0], np.float32), attrs))
+
+
+TIMES = {
+    "with Z": lambda raw: raw.assign(Times=("Time", [b"2020-01-01_00:00:00Z", b"2020-01-01_03:00:00Z"])),
+    "with T": lambda raw: raw.assign(Times=("Time", [b"2020-01-01T00:00:00", b"2020-01-01T03:00:00"])),
+    "a scalar": squeezed,
+    "XTIME by its units": lambda raw: minutes(raw, units="minutes since 2020-01-01 00:00:00"),
+    "XTIME by its description": lambda raw: minutes(raw, description="minutes since 2020-01-01 00:00:00", units=""),
+    "XTIME as a duration": lambda raw: minutes(raw, description="minutes since 2020-01-01 00:00:00", units="minutes"),
+    "XTIME by the start": lambda raw: minutes(raw).assign_attrs(SIMULATION_START_DATE="2020-01-01_00:00:00"),
+    "a scalar XTIME": lambda raw: squeezed(minutes(raw, units="minutes since 2020-01-01 00:00:00")),
+}
+
+
+@pytest.mark.parametrize("change", TIMES.values(), ids=TIMES)
+def test_times_in_every_form(tmp_path, change):
+    raw = change(wrfout(height=hill()))
+    raw.to_netcdf(tmp_path / "wrfout")
+    found = open_wrfout(tmp_path / "wrfout", levels_hpa=(500,))
+    hours = ["00", "03"] if "Time" in raw.dims else ["03"]
+    assert [str(t)[:13] for t in found.time.values] == [f"2020-01-01T{h}" for h in hours]
+    assert found.t2m.dims == ("time", "y", "x") and found.t500.dims == ("time", "y", "x")
+    np.testing.assert_allclose(found.u10[-1, 3], np.arange(7))
+
+
+def test_times_that_nothing_dates_are_refused(tmp_path):
+    minutes(wrfout()).to_netcdf(tmp_path / "undated")
+    with pytest.raises(DataError, match="XTIME since a date"):
+        open_wrfout(tmp_path / "undated")
 
 
 def test_several_files_in_any_order_with_a_time_in_two_are_the_file_they_were_cut_from(written, tmp_path):

@@ -1,4 +1,4 @@
-"""The terminal: `labkit train|sample|score|spectra|patch-size|track|data`, the same verbs as the library's.
+"""The terminal: `labkit train|sample|score|spectra|patch-size|track|convert|data`, the same verbs as the library's.
 
 Exit codes: 0 done; 1 the data, a file or a checkpoint does not fit; 2 the command or configuration is wrong;
 3 no room on the disk; 130 stopped by Ctrl-C (what was finished is kept).
@@ -16,6 +16,7 @@ from pathlib import Path
 
 from labkit import __version__
 from labkit.border import DAMAGE, TRACEBACK, unforeseen
+from labkit.cli.convert import add_convert
 from labkit.cli.scales import add_verbs
 from labkit.cli.storms import add_verb
 from labkit.errors import Cancelled, ConfigError, LabError, OutOfSpace
@@ -146,6 +147,8 @@ def _parser() -> argparse.ArgumentParser:
 
     add_verbs(partial(_verb, verbs))
     add_verb(partial(_verb, verbs))
+
+    add_convert(partial(_verb, verbs))
 
     data = _verb(verbs, "data", "look at a data set", DATA_HELP, _data)
     data.add_argument("reader", help="idealised, hrrr_mini, radar or files")

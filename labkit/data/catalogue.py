@@ -11,16 +11,50 @@ from labkit.data.files import open_files
 from labkit.data.hrrr_mini import open_hrrr_mini
 from labkit.data.idealised.reader import IdealisedConfig, open_idealised
 from labkit.data.pairs import Pairs
-from labkit.data.radar import HELD_OUT, open_radar, split_radar
+from labkit.data.radar import HELD_OUT, VALIDATED, Region, open_radar, split_radar, window
 from labkit.errors import ConfigError
 
+PARTS = ("all", "train", "validation", "test")
 
-def open_radar_part(part: str = "all", *, last: int = 8, held_out: tuple = HELD_OUT, **options) -> Pairs:
-    """Radar composites, all of them, or the "train" or "test" part of `split_radar`."""
-    if part not in ("all", "train", "test"):
-        raise ConfigError("radar part", found=str(part), expected="all, train or test", todo="choose one of these")
+
+def open_radar_part(
+    part: str = "all",
+    *,
+    last: int | float = 8,
+    validation: int | float = 0,
+    held_out: Region | None = None,
+    validation_region: Region | None = None,
+    **options,
+) -> Pairs:
+    """Radar composites, all of them, or a part: "train", "validation" or "test".
+
+    The test has the `last` frames, `validation` those before, training all others; a number below 1 is a share of the
+    frames. The test lies within `held_out` (y start, y stop, x start, x stop), which training never sees, validation
+    within `validation_region`: by default those of the public sequence, elsewhere the whole domain.
+    """
+    if part not in PARTS:
+        raise ConfigError("radar part", found=str(part), expected=" or ".join(PARTS), todo="choose one of these")
     pairs = open_radar(**options)
-    return pairs if part == "all" else split_radar(pairs, last=last, region=tuple(held_out))[part == "test"]
+    if part == "all":
+        return pairs
+    if options.get("folder") is None:
+        held_out, validation_region = held_out or HELD_OUT, validation_region or VALIDATED
+    last, validation = (round(n * len(pairs)) if 0 < n < 1 else int(n) for n in (last, validation))
+    seen, test = split_radar(pairs, last=max(last, 1), region=held_out and tuple(held_out))
+    if part == "test":
+        return test
+    if not 0 <= validation < len(seen) or (part == "validation" and not validation):
+        raise ConfigError(
+            "radar validation",
+            found=f"{validation} of {len(seen)} frames",
+            expected="at least one, and one left to train with",
+            todo="set validation to a number or a share of frames",
+        )
+    first = len(seen) - validation
+    if part == "train":
+        return seen.isel(slice(0, first))
+    chosen = pairs.isel(slice(first, len(seen)))
+    return chosen if validation_region is None else window(chosen, tuple(validation_region))
 
 
 READERS: dict[str, Callable[..., Pairs]] = {

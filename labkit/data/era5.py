@@ -2,31 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import xarray as xr
 
+from labkit.data.intervals import rates, unknown_interval
 from labkit.data.latlon import Box, by_pressure, laid_out, pick
 from labkit.data.reading import open_lazily
 from labkit.errors import DataError
 
-_HOURLY = ("tp", "cp", "lsp")  # metres within the hour before
+DAY = np.timedelta64(1, "D")
+_LAND_DEGREES = 0.15  # finer than ERA5, as fine as ERA5-Land
 
 
-def open_era5(path: str | Path, *, variables: Sequence[str] | None = None, box: Box | None = None) -> xr.Dataset:
+def open_era5(
+    path: str | Path,
+    *,
+    variables: Sequence[str] | None = None,
+    box: Box | None = None,
+    accumulated: Mapping[str, float | str] | None = None,
+) -> xr.Dataset:
     """Fields (time, y, x), or (ensemble, time, y, x), lazily, float32, in the registry's names and units.
 
     Short names (`u10`, `msl`, `i10fg`, ...) become those of the registry, fields on pressure levels `t850` and so on;
-    rain, metres in the hour before, mm/h. Rows run from south to north; `lat`, `lon` (y, x), longitudes in -180 to 180.
-    `variables` picks by either name. `box` (west, south, east, north) in degrees. Where preliminary and final values
-    are both in a file, the final ones stand. Raises DataError for a file without latitude and longitude.
+    rain, metres in the hour before (three of an ensemble's members), mm/h. Of ERA5-Land, and of products of days and
+    months, `accumulated` {name: hours, or since the "day"} says within which time it fell. Rows run from south to
+    north; `lat`, `lon` (y, x), longitudes in -180 to 180. `variables` picks by either name. `box` (west, south, east,
+    north) in degrees. Where preliminary and final values are both in a file, the final ones stand. Raises DataError for
+    a file without latitude and longitude, for amounts of an unknown interval, and for negative rain when it is
+    computed.
     """
     what = f"ERA5 file {Path(path).name}"
     raw = _in_one_piece(open_lazily(path, chunks={"time": "auto", "valid_time": "auto"}), what)
     fields = {str(name): field for name, field in raw.data_vars.items() if {"latitude", "longitude"} <= set(field.dims)}
-    fields = {name: _rate(name, field) for name, field in pick(fields, variables, what).items()}
+    fields = rates(
+        pick(fields, variables, what), raw, what, accumulated=accumulated, otherwise=partial(_hours, what=what)
+    )
     apart = {name: one for field in fields.items() for name, one in by_pressure(*field).items()}
     found = laid_out(apart, what, box=box)
     found = found.rename(number="ensemble") if "number" in found.dims else found.drop_vars("number", errors="ignore")
@@ -51,9 +65,14 @@ def _in_one_piece(raw: xr.Dataset, what: str) -> xr.Dataset:
     return raw.sortby("time")
 
 
-def _rate(name: str, field: xr.DataArray) -> xr.DataArray:
-    """Rain in metres of an hour as mm/h; anything else as it is."""
-    if name not in _HOURLY or field.attrs.get("units") != "m":
-        return field
-    # packing to 16 bits leaves drops a little below zero
-    return (1000 * field.clip(min=0)).assign_attrs(field.attrs | {"units": "mm h-1"})
+def _hours(name: str, field: xr.DataArray, what: str) -> float:
+    """Within which ERA5's amounts fell: an hour, three for its ensemble's members; other products are not alike."""
+    times, lat = np.sort(field["time"].values), field["latitude"].values
+    if len(lat) > 1 and abs(lat[1] - lat[0]) < _LAND_DEGREES:
+        raise unknown_interval(name, what, why="a grid of 0.1 degrees, on which ERA5-Land counts since 00 UTC")
+    # of one time on the first of a month nobody can say that it is no mean of the month
+    monthly = len(times) == 1 and times[0] == times[0].astype("datetime64[M]")
+    if monthly or (len(times) > 1 and np.diff(times).min() >= DAY):
+        raise unknown_interval(name, what, why="times of days or months, of which it may be a mean or a sum")
+    numbered = "number" in field.dims or int(field.coords.get("number", 0)) > 0
+    return 3 if numbered or int(field.attrs.get("GRIB_totalNumber", 0)) > 1 else 1

@@ -9,11 +9,14 @@ import numpy as np
 import xarray as xr
 
 from labkit.data.grids import covering_cells
+from labkit.data.intervals import rates
 from labkit.data.pairs import Pairs
 from labkit.data.parts import Samples, Times, part_of
-from labkit.data.reading import choose, open_lazily, stack, telling_gaps
+from labkit.data.reading import choose, open_lazily, refuse_groups, stack, telling_gaps, timed
 from labkit.errors import DataError
-from labkit.grid import coordinates, oriented, projection, spacing_known, with_our_dims
+from labkit.grid import coordinates, eastwards, oriented, projection, spacing_known, with_our_dims
+from labkit.units import check_told
+from labkit.variables import canonical
 
 
 def open_files(
@@ -24,9 +27,12 @@ def open_files(
     input_channels: Sequence[str] | None = None,
     target_channels: Sequence[str] | None = None,
     invariant_channels: Sequence[str] | None = None,
+    input_group: str | None = None,
+    target_group: str | None = None,
     dims: Mapping[str, str] | None = None,
     spacing_km: float | None = None,
     units: Mapping[str, str] | None = None,
+    accumulated: Mapping[str, float | str] | None = None,
     missing: str = "refuse",
     chunk: int = 8,
     times: Times | None = None,
@@ -36,18 +42,24 @@ def open_files(
 
     Channels are the variables (time, y, x), or the names along a dimension `channel` of one variable; a fourth
     dimension of levels gives one channel a level ("t" at 850 is "t850"). They are chosen by their own or the
-    registry's names. Times are matched by value, and only those of both files are kept. Rows are turned from south
-    to north. A coarse grid that reaches beyond the fine one is cropped to it, and centres of cells must fit where
-    both files have positions. `dims` maps dimension names {theirs: "time" | "y" | "x"} where they are not common
-    ones; `spacing_km` is that of the target where its file has no positions. Values become those of the registry's
-    units, `units` {name: unit} says what a file does not (see `labkit.units`). NaN in the target is refused when it is
-    read, or with `missing="mask"` becomes the mask; NaN in the input is then set to the mean where it is learnt from
-    and drawn with, and the further input channel `observed` tells where that was. The unit of each channel is the
-    coordinate `units`. `times` (first, last) and `samples` (such as "0:200") choose a part (`data.parts`).
+    registry's names; `input_group` and `target_group` name the groups of files that have some. Times are matched by
+    value, and only those of both files are kept. Rows are turned from south to north. A coarse grid that reaches beyond
+    the fine one is cropped to it, and centres of cells must fit where both files have positions. `dims` maps dimension
+    names {theirs: "time" | "y" | "x"} where they are not common ones; `spacing_km` is that of the target where its file
+    has no positions. Values become those of the registry's units, `units` {name: unit} says what a file does not (see
+    `labkit.units`). Accumulated rain becomes the rate of its interval, as bounds of the time, `cell_methods` or
+    `accumulated` tell it (see `labkit.data.intervals`). NaN in the target is refused when it is read, or with
+    `missing="mask"` becomes the mask; NaN in the input is then set to the mean where it is learnt from and drawn with,
+    and the further input channel `observed` tells where that was. The unit of each channel is the coordinate `units`.
+    `times` (first, last) and `samples` (such as "0:200") choose a part (`data.parts`).
     """
     if missing not in ("refuse", "mask"):
         raise DataError("missing", found=missing, expected='"refuse" or "mask"', todo="choose one of the two")
-    coarse, fine = (_opened(path, what, dims, chunk) for path, what in ((input, "input"), (target, "target")))
+    coarse = _opened(input, "input", input_group, dims, chunk)
+    fine = _opened(target, "target", target_group, dims, chunk)
+    check_told(accumulated or {}, list(map(str, {**coarse.data_vars, **fine.data_vars})), "data", said="accumulated")
+    coarse = _with_rates(coarse, f"input {Path(input).name}", input_channels, accumulated, units)
+    fine = _with_rates(fine, f"target {Path(target).name}", target_channels, accumulated, units)
     coarse, fine = _shared_times(coarse, fine)
     coarse = covering_cells(coarse, fine)
     place = _coordinates(fine, spacing_km)
@@ -74,36 +86,22 @@ def open_files(
     return part_of(pairs, times=times, samples=samples)
 
 
-def _opened(path: str | Path, what: str, dims: Mapping[str, str] | None, chunk: int) -> xr.Dataset:
-    dataset = open_lazily(path)
+def _opened(path: str | Path, what: str, group: str | None, dims: Mapping[str, str] | None, chunk: int) -> xr.Dataset:
+    dataset = open_lazily(path, group=group)
+    if group is None:
+        refuse_groups(dataset, path, f"{what}_group")
     relevant = {theirs: ours for theirs, ours in (dims or {}).items() if theirs in dataset.dims}
-    dataset = _timed(oriented(with_our_dims(dataset, what, relevant), what), what)
+    dataset = timed(eastwards(oriented(with_our_dims(dataset, what, relevant), what)), what)
     return dataset.chunk({"time": chunk})
 
 
-def _timed(dataset: xr.Dataset, what: str) -> xr.Dataset:
-    """With a coordinate `time` that holds each time once; WRF keeps its times as text in `Times`."""
-    candidates = [name for name in ("time", "valid_time", "XTIME") if name in dataset.variables]
-    if "time" in dataset.dims and "Times" in dataset.variables:
-        text = [str(np.asarray(stamp).astype("U")).replace("_", "T") for stamp in dataset["Times"].values]
-        dataset = dataset.assign_coords(time=np.array(text, "datetime64[ns]"))
-    elif "time" in dataset.dims and candidates and dataset[candidates[0]].dims == ("time",):
-        dataset = dataset.assign_coords(time=dataset[candidates[0]].values)
-    else:
-        raise DataError(
-            f"time of the {what}",
-            found=f"dimensions {', '.join(map(str, dataset.dims))} and no time for each step",
-            expected="a dimension time with its coordinate",
-            todo="add the coordinate, or say which dimension is time with dims={'theirs': 'time'}",
-        )
-    if dataset.indexes["time"].has_duplicates:
-        raise DataError(
-            f"time of the {what}",
-            found="times that repeat",
-            expected="each time once",
-            todo="drop the duplicates from the file",
-        )
-    return dataset
+def _with_rates(dataset: xr.Dataset, what: str, names, accumulated, units) -> xr.Dataset:
+    """With rates of rain in the place of amounts; the first time is left out where they count since the start."""
+    wanted = None if names is None else {canonical(name) for name in names}
+    fields = {str(n): f for n, f in dataset.data_vars.items() if wanted is None or canonical(str(n)) in wanted}
+    told = {name: value for name, value in (accumulated or {}).items() if canonical(name) in map(canonical, fields)}
+    found = dataset.assign(rates(fields, dataset, what, accumulated=told, units=units))
+    return found.sel(time=found["time"] > found["time"].min()) if "start" in told.values() else found
 
 
 def _shared_times(coarse: xr.Dataset, fine: xr.Dataset) -> tuple[xr.Dataset, xr.Dataset]:
@@ -169,7 +167,7 @@ def _invariants(path, names: Sequence[str] | None, dims, fine: xr.Dataset, units
         return xr.DataArray(empty, dims=("channel", "y", "x"), coords={"channel": np.array([], "U1")})
     dataset = open_lazily(path)
     relevant = {theirs: ours for theirs, ours in (dims or {}).items() if theirs in dataset.dims}
-    dataset = oriented(with_our_dims(dataset, "invariants", relevant), "invariants")
+    dataset = eastwards(oriented(with_our_dims(dataset, "invariants", relevant), "invariants"))
     dataset = covering_cells(dataset, fine, "invariants")
     if dataset.sizes.get("time") == 1:
         dataset = dataset.isel(time=0)

@@ -7,7 +7,7 @@ import xarray as xr
 
 from labkit.data.regrid import block_mean
 from labkit.errors import DataError
-from labkit.grid import centred_on, positions_km
+from labkit.grid import eastwards, positions_km
 
 
 def covering_cells(coarse: xr.Dataset, fine: xr.Dataset, what: str = "input") -> xr.Dataset:
@@ -20,7 +20,7 @@ def covering_cells(coarse: xr.Dataset, fine: xr.Dataset, what: str = "input") ->
     """
     inner = positions_km(fine, "target")
     if inner is not None and inner[0] == "sphere":
-        coarse = centred_on(coarse, np.degrees(np.arctan2(*inner[1].mean((0, 1))[[1, 0]])))
+        coarse = eastwards(coarse, middle=float(np.degrees(np.arctan2(*np.nanmean(inner[1], (0, 1))[[1, 0]]))))
     points = positions_km(coarse, what)
     if points is None or inner is None or points[0] != inner[0]:
         return coarse.assign_attrs(alignment=f"taken for granted: nothing tells where both {what} and target lie")

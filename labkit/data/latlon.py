@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from labkit.errors import DataError
-from labkit.grid import centred_on, coordinates, latitude_longitude, oriented, row_of_longitudes, with_our_dims
+from labkit.grid import coordinates, eastwards, latitude_longitude, oriented, row_of_longitudes, with_our_dims
 from labkit.units import check_plausible, in_our_units
 from labkit.variables import canonical, lookup
 
@@ -16,19 +16,22 @@ Box = tuple[float, float, float, float]
 PRESSURE_LEVELS = ("pressure_level", "isobaricInhPa", "level", "plev")
 
 
-def laid_out(fields: Mapping[str, xr.DataArray], what: str, *, box: Box | None = None) -> xr.Dataset:
+def laid_out(
+    fields: Mapping[str, xr.DataArray], what: str, *, box: Box | None = None, units: Mapping[str, str] | None = None
+) -> xr.Dataset:
     """Fields (..., latitude, longitude) of any names as float32 over (..., y, x), in the registry's names and units.
 
     Rows run from south to north, columns from west to east. Coordinates: `y`, `x` in km by the mean distance of
     neighbours, `lat`, `lon` (y, x) in degrees, longitudes in -180 to 180. `box` (west, south, east, north) in degrees
-    keeps the cells within it, also across Greenwich and the date line. Raises DataError where nothing is inside, and
-    for units that are not those of the registry.
+    keeps the cells within it, also across Greenwich and the date line; of a grid that is not along latitudes the
+    rows and columns that have some. `units` as in `labkit.units`. Raises DataError where nothing is inside, and for
+    units that are not those of the registry.
     """
     raw = xr.Dataset(dict(_named(fields)))
-    whole = _within(centred_on(oriented(with_our_dims(raw, what), what), 0.0), box, what)
+    whole = _within(eastwards(oriented(with_our_dims(raw, what), what)), box, what)
     place = coordinates(whole, what)
-    check_plausible(whole.data_vars, what)
-    kept = {name: _plain(name, field) for name, field in in_our_units(whole.data_vars, what).items()}
+    check_plausible(whole.data_vars, what, units=units)
+    kept = {name: _plain(name, field) for name, field in in_our_units(whole.data_vars, what, units=units).items()}
     return xr.Dataset(kept, place)
 
 
@@ -64,15 +67,18 @@ def _within(whole: xr.Dataset, box: Box | None, what: str) -> xr.Dataset:
     if box is None:
         return whole
     west, south, east, north = box
-    lon, found = row_of_longitudes(whole), latitude_longitude(whole, what)
-    if lon is None:
-        raise DataError(what, found="a grid that is not along latitudes", expected="one that is", todo="give no box")
-    lat = found[0][:, 0]
-    rows = np.flatnonzero((lat >= south) & (lat <= north))
+    along, found = row_of_longitudes(whole), latitude_longitude(whole, what)
+    if found is None:
+        raise DataError(what, found="a grid without latitudes", expected="one with some", todo="give no box")
     # degrees east of the western edge, so that a box across the date line is one piece
-    eastward = (lon - west) % 360
-    inside = np.flatnonzero(eastward <= ((east - west) % 360 or 360))
-    columns = inside[np.argsort(eastward[inside], kind="stable")]
+    eastward = (found[1] - west) % 360
+    north_south = (found[0] >= south) & (found[0] <= north)
+    west_east = eastward <= ((east - west) % 360 or 360)
+    if along is not None:
+        rows, columns = np.flatnonzero(north_south[:, 0]), np.flatnonzero(west_east[0])
+        columns = columns[np.argsort(eastward[0, columns], kind="stable")]
+    else:
+        rows, columns = (np.flatnonzero((north_south & west_east).any(axis=axis)) for axis in (1, 0))
     if len(rows) < 2 or len(columns) < 2:
         raise DataError(
             f"box of the {what}",

@@ -1,4 +1,4 @@
-"""Real rain: composite radar reflectivity at 1 km and its area mean as a coarse model would give it."""
+"""Real rain: composites of radar reflectivity and its area mean as a coarse model would give it."""
 
 from __future__ import annotations
 
@@ -8,24 +8,23 @@ from pathlib import Path
 import dask
 import dask.array as da
 import numpy as np
-import pyproj
 import xarray as xr
 
-from labkit.data.pairs import Pairs, rain_from_reflectivity
+from labkit.data.composites import RAIN, REFLECTIVITY, Coding, Composite
+from labkit.data.pairs import Pairs, rain_from_reflectivity, reflectivity_from_rain
 from labkit.data.parts import Samples, Times, first_and_last, part_of
-from labkit.data.pgm import EARTH_RADIUS_M, MISSING, Header, cell_centres_m, read_header, read_image
+from labkit.data.pgm import EARTH_RADIUS_M
 from labkit.data.public import datasets, fetch
+from labkit.data.radar_files import frames_in
 from labkit.data.regrid import block_mean
 from labkit.errors import DataError
+from labkit.variables import canonical
 
 DATASET = "radar_fmi_20160928"
-# Cells (y start, y stop, x start, x stop) of the whole domain: rainy in the west, dry in the east, seen by radar.
+# Cells (y start, y stop, x start, x stop) of its whole domain: rainy in the west, dry in the east, seen by radar.
 HELD_OUT = (256, 512, 320, 576)
+VALIDATED = (512, 768, 320, 576)
 Region = tuple[int, int, int, int]
-# A pixel has 256 values, so that decoding is looking them up.
-_DBZ = np.maximum((np.arange(256, dtype=np.float32) - 64) / 2, 0)
-_DBZ[MISSING] = np.nan
-_RAIN = rain_from_reflectivity(_DBZ).astype(np.float32)
 
 
 def open_radar(
@@ -35,25 +34,34 @@ def open_radar(
     region: Region | None = None,
     times: Times | None = None,
     samples: Samples | None = None,
+    quantity: str | None = None,
+    gain: float | None = None,
+    offset: float | None = None,
+    nodata: float | None = None,
+    undetect: float | None = None,
 ) -> Pairs:
     """Radar composites as pairs; opening reads headers only, and one frame is one dask chunk.
 
-    target: `reflectivity` in dBZ, at least 0, NaN where `mask` says that no radar sees
+    target: `reflectivity` in dBZ, at least 0, NaN where no radar sees; of rain rates by Marshall and Palmer (1948)
     input:  `tp`, the mean rain rate (mm/h) over the observed cells of factor x factor cells: rain is averaged, not
             dBZ; NaN where none is observed; and `observed`, the fraction of cells observed
-    invariant: `radar_distance` in km to the nearest radar
+    invariant: `radar_distance` in km to the nearest radar, where the files name them
 
-    `x`, `y` are km on the polar stereographic map of the composites, y northwards. `folder` holds PGM files (default:
-    the public sequence of 28 September 2016). `region` is (y start, y stop, x start, x stop) in fine cells of the
-    domain, which is the middle of the image cropped to whole coarse cells; `times` the first and last, inclusive;
-    `samples` positions among these.
+    `x`, `y` are km on the map of the composites, y northwards. `folder` holds the files: FMI's PGM, ODIM or KNMI
+    HDF5, GeoTIFF, or GRIB as MRMS writes it (default: the public sequence of 28 September 2016). `region` is (y start,
+    y stop, x start, x stop) in fine cells of the domain, which is the middle of the image cropped to whole coarse
+    cells; `times` the first and last, inclusive, `samples` positions among these. What a file does not say, or says
+    wrongly: `quantity` ("reflectivity" or "tp"), whose value is gain x number + offset, `nodata` for what no radar sees, `undetect` for no rain.
     """
-    paths, headers = _frames(Path(folder) if folder else fetch(DATASET), times)
-    rows, columns = (_middle(n, factor) for n in headers[0].shape)
-    pixels = da.stack([_lazy_image(path, header)[rows, columns] for path, header in zip(paths, headers, strict=True)])
-    stamps = np.array([header.time for header in headers])
-    pairs = _pairs(pixels, stamps, _geography(headers[0], rows, columns), factor)
-    pairs = replace(pairs if region is None else window(pairs, region), attrs=_attributes(headers[0], folder))
+    coding = _checked_coding(quantity, gain, offset, nodata, undetect)
+    frames = frames_in(
+        Path(folder) if folder else fetch(DATASET), coding, None if times is None else first_and_last(times)
+    )
+    rows, columns = (_middle(n, factor) for n in frames[0].shape)
+    images = da.stack([_lazy_image(frame)[rows, columns] for frame in frames])
+    stamps = np.array([frame.time for frame in frames], "datetime64[ns]")
+    pairs = _pairs(images, frames[0].quantity, stamps, _geography(frames[0], rows, columns), factor)
+    pairs = replace(pairs if region is None else window(pairs, region), attrs=_attributes(frames[0], folder))
     return part_of(pairs, samples=samples)
 
 
@@ -72,11 +80,11 @@ def window(pairs: Pairs, region: Region) -> Pairs:
     )
 
 
-def split_radar(pairs: Pairs, *, last: int = 8, region: Region = HELD_OUT) -> tuple[Pairs, Pairs]:
-    """Training and test pairs that share neither a time nor a place.
+def split_radar(pairs: Pairs, *, last: int = 8, region: Region | None = HELD_OUT) -> tuple[Pairs, Pairs]:
+    """Training and test pairs that share neither a time nor, with a `region`, a place.
 
     test:  the last `last` frames within `region`
-    train: the frames before, with the region taken out: there the mask is False, `tp` NaN and `observed` 0
+    train: the frames before, with the region taken out: there the target and `tp` are NaN and `observed` 0
     """
     if not 0 < last < len(pairs):
         raise DataError(
@@ -85,8 +93,8 @@ def split_radar(pairs: Pairs, *, last: int = 8, region: Region = HELD_OUT) -> tu
             expected="at least one frame on each side",
             todo="open more frames or hold out fewer",
         )
-    test = window(pairs.isel(slice(len(pairs) - last, None)), region)
-    return _without(pairs.isel(slice(0, len(pairs) - last)), region), test
+    before, after = pairs.isel(slice(0, len(pairs) - last)), pairs.isel(slice(len(pairs) - last, None))
+    return (before, after) if region is None else (_without(before, region), window(after, region))
 
 
 def _without(pairs: Pairs, region: Region) -> Pairs:
@@ -103,33 +111,15 @@ def _without(pairs: Pairs, region: Region) -> Pairs:
     )
 
 
-def _frames(folder: Path, times: Times | None) -> tuple[list[Path], list[Header]]:
-    """Files of one grid in order of time."""
-    found = sorted([*folder.glob("*.pgm"), *folder.glob("*.pgm.gz")])
-    frames = sorted(((read_header(path), path) for path in found), key=lambda frame: frame[0].time)
-    if times is not None:
-        first, last = first_and_last(times)
-        frames = [frame for frame in frames if first <= frame[0].time <= last]
-    if not frames:
+def _checked_coding(quantity, gain, offset, nodata, undetect) -> Coding:
+    if quantity is not None and canonical(quantity) not in (REFLECTIVITY, RAIN):
         raise DataError(
-            f"radar folder {folder.name}",
-            found=f"{len(found)} PGM files, none of them in the time asked for",
-            expected="files *.pgm or *.pgm.gz",
-            todo="name a folder with composites, and times within them",
+            "quantity of radar composites",
+            found=quantity,
+            expected=f"{REFLECTIVITY} or {RAIN}",
+            todo="say which of the two the numbers are",
         )
-    for header, path in frames:
-        _check_grid(path, header, frames[0][0])
-    return [path for _, path in frames], [header for header, _ in frames]
-
-
-def _check_grid(path: Path, header: Header, first: Header) -> None:
-    if header.grid != first.grid:
-        raise DataError(
-            f"radar file {path.name}",
-            found=f"a grid of {header.shape[0]} x {header.shape[1]} pixels with corners {header.corners}",
-            expected=f"that of the first file, {first.shape[0]} x {first.shape[1]} with corners {first.corners}",
-            todo="open composites of one domain at a time",
-        )
+    return Coding(quantity and canonical(quantity), gain, offset, nodata, undetect)
 
 
 def _middle(n: int, factor: int) -> slice:
@@ -139,35 +129,37 @@ def _middle(n: int, factor: int) -> slice:
     return slice((n % factor) // 2, (n % factor) // 2 + n // factor * factor)
 
 
-def _lazy_image(path: Path, header: Header) -> da.Array:
-    return da.from_delayed(dask.delayed(read_image, pure=True)(path, header), header.shape, np.uint8)
+def _lazy_image(frame: Composite) -> da.Array:
+    return da.from_delayed(dask.delayed(read_frame, pure=True)(frame), frame.shape, np.float32)
 
 
-def reflectivity(pixels: np.ndarray) -> np.ndarray:
-    """dBZ = (pixel - 64) / 2, at least 0, float32; NaN where the pixel is missing."""
-    return _DBZ[pixels]
+def read_frame(frame: Composite) -> np.ndarray:
+    """The values (y, x) of a frame."""
+    return frame.read()
 
 
-def coarse_rain(pixels: np.ndarray, factor: int) -> np.ndarray:
-    """Pixels (time, y, x) -> (time, 2, y_in, x_in) float32: mean rain rate of the observed cells, fraction observed."""
-    rain = block_mean(_RAIN[pixels], factor)
-    observed = block_mean((pixels != MISSING).astype(np.float32), factor)
-    return np.stack([rain, observed], axis=1).astype(np.float32)
+def coarse_rain(rain: np.ndarray, factor: int) -> np.ndarray:
+    """Rain rates (time, y, x) -> (time, 2, y_in, x_in) float32: mean of the observed cells, fraction observed."""
+    observed = block_mean(np.isfinite(rain).astype(np.float32), factor)
+    return np.stack([block_mean(rain, factor), observed], axis=1).astype(np.float32)
 
 
-def _pairs(pixels: da.Array, stamps: np.ndarray, geography: dict, factor: int) -> Pairs:
-    _, ny, nx = pixels.shape
-    coarse = pixels.map_blocks(
+def _pairs(images: da.Array, quantity: str, stamps: np.ndarray, geography: dict, factor: int) -> Pairs:
+    _, ny, nx = images.shape
+    options = {"dtype": np.float32, "meta": np.empty((0, 0, 0), np.float32)}
+    rain = images if quantity == RAIN else images.map_blocks(_single, rain_from_reflectivity, **options)
+    echo = images if quantity == REFLECTIVITY else images.map_blocks(_single, reflectivity_from_rain, **options)
+    coarse = rain.map_blocks(
         coarse_rain,
         factor,
         dtype=np.float32,
         new_axis=1,
-        chunks=(pixels.chunks[0], (2,), (ny // factor,), (nx // factor,)),
+        chunks=(images.chunks[0], (2,), (ny // factor,), (nx // factor,)),
         meta=np.empty((0, 0, 0, 0), np.float32),
     )
-    fine = pixels.map_blocks(reflectivity, dtype=np.float32, meta=np.empty((0, 0, 0), np.float32))[:, None]
-    distance = geography.pop("radar_distance")
+    statics = {name: geography.pop(name) for name in ("radar_distance",) if name in geography}
     in_coordinates = {f"{axis}_in": block_mean(geography[axis][None], (1, factor))[0] for axis in ("y", "x")}
+    fixed = np.stack(list(statics.values())) if statics else np.empty((0, ny, nx), np.float32)
     return Pairs(
         input=xr.DataArray(
             coarse,
@@ -176,34 +168,37 @@ def _pairs(pixels: da.Array, stamps: np.ndarray, geography: dict, factor: int) -
             name="input",
         ),
         target=xr.DataArray(
-            fine,
+            echo[:, None],
             dims=("time", "channel", "y", "x"),
-            coords={"time": stamps, "channel": ["reflectivity"], **geography},
+            coords={"time": stamps, "channel": [REFLECTIVITY], **geography},
             name="target",
         ),
         invariant=xr.DataArray(
-            distance[None],
+            fixed,
             dims=("channel", "y", "x"),
-            coords={"channel": ["radar_distance"], **geography},
+            coords={"channel": np.array(list(statics), "U16"), **geography},
             name="invariant",
         ),
         mask=xr.DataArray(
-            pixels != MISSING, dims=("time", "y", "x"), coords={"time": stamps, **geography}, name="mask"
+            da.isfinite(images), dims=("time", "y", "x"), coords={"time": stamps, **geography}, name="mask"
         ),
     )
 
 
-def _geography(header: Header, rows: slice, columns: slice) -> dict:
-    """`y`, `x` in km, `lat`, `lon` (y, x) in degrees and `radar_distance` (y, x) in km."""
-    y, x = (axis[part] for axis, part in zip(cell_centres_m(header), (rows, columns), strict=True))
-    lon, lat = pyproj.Proj(header.crs)(*np.meshgrid(x, y), inverse=True)
-    return {
-        "y": y / 1000,
-        "x": x / 1000,
+def _single(values: np.ndarray, function) -> np.ndarray:
+    return function(values).astype(np.float32)
+
+
+def _geography(frame: Composite, rows: slice, columns: slice) -> dict:
+    """`y`, `x` in km, `lat`, `lon` (y, x) in degrees and, where radars are named, `radar_distance` (y, x) in km."""
+    lat, lon = (part[rows, columns] for part in frame.latitude_longitude())
+    found = {
+        "y": frame.y[rows],
+        "x": frame.x[columns],
         "lat": (("y", "x"), lat.astype(np.float32)),
         "lon": (("y", "x"), lon.astype(np.float32)),
-        "radar_distance": _nearest_radar_km(lon, lat, header.radars),
     }
+    return found | ({"radar_distance": _nearest_radar_km(lon, lat, frame.radars)} if frame.radars else {})
 
 
 def _nearest_radar_km(lon: np.ndarray, lat: np.ndarray, radars: tuple) -> np.ndarray:
@@ -233,8 +228,9 @@ def _checked(region: Region, pairs: Pairs) -> Region:
     return region
 
 
-def _attributes(header: Header, folder: str | Path | None) -> dict:
-    attrs = {"source": "radar composite", "crs_wkt": header.crs.to_wkt(), "missing_input": "mean"}
+def _attributes(frame: Composite, folder: str | Path | None) -> dict:
+    attrs = {"source": "radar composite", "missing_input": "mean"}
+    attrs |= {} if frame.crs is None else {"crs_wkt": frame.crs.to_wkt()}
     if folder is None:
         public = datasets()[DATASET]
         attrs |= {"title": public.title, "source": public.producer, "licence": public.licence}

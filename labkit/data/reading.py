@@ -1,7 +1,8 @@
-"""Opening NetCDF and Zarr lazily, and stacking their variables to channels."""
+"""Opening NetCDF and Zarr lazily, their times and groups, and stacking their variables to channels."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -12,9 +13,12 @@ from dask.base import tokenize
 
 from labkit.border import check_store, engine_of, guarded, reading
 from labkit.errors import DataError
+from labkit.grid import SPACE
 from labkit.store.sound import check_calendars, refuse_unwritten
 from labkit.units import check_plausible, in_our_units
 from labkit.variables import canonical
+
+_SINCE = re.compile(r"since\s+(\d{4}-\d{2}-\d{2})[ T_](\d{2}:\d{2}:\d{2})")
 
 
 def open_lazily(path: str | Path, *, group: str | None = None, chunks: dict | None = None) -> xr.Dataset:
@@ -45,6 +49,74 @@ def _chunked(array: xr.DataArray, chunks: dict, token: str) -> xr.DataArray:
     wanted = tuple(chunks.get(dim, size) for dim, size in zip(array.dims, stored, strict=True))
     sizes = da.core.normalize_chunks(wanted, array.shape, dtype=array.dtype, previous_chunks=stored)
     return array.chunk(dict(zip(array.dims, sizes, strict=True)), name_prefix="file-", token=f"{array.name}-{token}")
+
+
+def refuse_groups(dataset: xr.Dataset, path: str | Path, option: str) -> None:
+    """DataError that lists what the groups of a file hold, where its root holds no fields; `option` would name one."""
+    if any(field.ndim > 1 for field in dataset.data_vars.values()):
+        return
+    groups = xr.open_groups(path, decode_times=False, **engine_of(path))
+    fields = {
+        name.strip("/"): [str(field) for field in one.data_vars if one[field].ndim > 1] for name, one in groups.items()
+    }
+    held = [f"{name} ({', '.join(names)})" for name, names in fields.items() if names]
+    if held:
+        raise DataError(
+            f"data file {Path(path).name}",
+            found=f"fields in groups only: {'; '.join(held[:12])}",
+            expected="the name of one group",
+            todo=f"choose one by {option}={held[0].split(' (')[0]}",
+        )
+
+
+def times_of(raw: xr.Dataset) -> np.ndarray | None:
+    """Times (Time,) of WRF's text `Times`, else of the minutes in `XTIME`; None where it tells neither.
+
+    Raises ValueError for a text that is no time.
+    """
+    if "Times" in raw.variables:
+        texts = [text.decode() if isinstance(text, bytes) else str(text) for text in np.atleast_1d(raw["Times"].values)]
+        return np.array([text.strip().removesuffix("Z").replace("_", "T") for text in texts], "datetime64[ns]")
+    if "XTIME" not in raw.variables:
+        return None
+    minutes = raw["XTIME"]
+    values = np.atleast_1d(minutes.values)
+    if values.dtype.kind == "M":
+        return values.astype("datetime64[ns]")
+    told = f"{minutes.attrs.get('description', '')} {minutes.attrs.get('units', '')}"
+    found = _SINCE.search(told) or _SINCE.search(f"since {raw.attrs.get('SIMULATION_START_DATE', '')}")
+    if found is None:
+        return None
+    past = values if values.dtype.kind == "m" else np.rint(60 * values.astype(float)).astype("timedelta64[s]")
+    return np.datetime64(f"{found[1]}T{found[2]}", "ns") + past
+
+
+def timed(dataset: xr.Dataset, what: str) -> xr.Dataset:
+    """With a coordinate `time` that holds each time once; WRF keeps its times as text in `Times`."""
+    stamps = next((dataset[n] for n in ("time", "valid_time") if n in dataset.variables and dataset[n].ndim < 2), None)
+    try:
+        times = times_of(dataset) if stamps is None else np.atleast_1d(stamps.values)
+    except ValueError:
+        times = None
+    if "time" not in dataset.dims and times is not None and len(times) == 1:  # the dimension of one time was dropped
+        maps = {n: f.expand_dims("time") for n, f in dataset.data_vars.items() if set(SPACE) <= set(f.dims)}
+        dataset = dataset.drop_vars("time", errors="ignore").assign(maps)
+    if times is None or len(times) != dataset.sizes.get("time"):
+        raise DataError(
+            f"time of the {what}",
+            found=f"dimensions {', '.join(map(str, dataset.dims))} and no time for each step",
+            expected="a dimension time with its coordinate",
+            todo="add the coordinate, or say which dimension is time with dims={'theirs': 'time'}",
+        )
+    dataset = dataset.assign_coords(time=("time", times, {} if stamps is None else stamps.attrs))
+    if dataset.indexes["time"].has_duplicates:
+        raise DataError(
+            f"time of the {what}",
+            found="times that repeat",
+            expected="each time once",
+            todo="drop the duplicates from the file",
+        )
+    return dataset
 
 
 def stack(

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from labkit.data.reading import open_lazily
+from labkit.data.reading import open_lazily, times_of
 from labkit.errors import DataError
 from labkit.sphere import wrapped
 from labkit.variables import lookup
@@ -22,7 +22,7 @@ BASE_PRESSURE = 1e5
 LAPSE = 0.0065  # K/m of a standard atmosphere
 WARM = 290.65  # K; ground warmer than this is taken for heated by the sun
 ABOVE_GROUND = 1e4  # Pa; the level whose temperature is free of the day's heating
-RESET_MM = 0.1  # accumulated rain that falls by more was set to zero by a restart
+RESET_MM = 0.01  # a total that falls by more anywhere began anew, after a restart
 
 SURFACE = {"t2m": "T2", "u10": "U10", "v10": "V10", "sp": "PSFC", "orography": "HGT", "land_mask": "LANDMASK"}
 RAIN = ("RAINC", "RAINSH", "RAINNC")
@@ -94,6 +94,8 @@ def _prepared(path: str | Path) -> xr.Dataset:
     if not set(NEEDED) <= set(raw.variables) or not {"DX", "DY"} <= set(raw.attrs):
         raise _lacking(path, raw, ", ".join(NEEDED) + " and the attributes DX and DY")
     time = _times(path, raw)
+    if "Time" not in raw.dims:  # one time was taken out, and its dimension with it
+        raw = raw.reset_coords().map(lambda field: field.expand_dims("Time") if field.ndim else field)
     wanted = {*NEEDED, *SURFACE.values(), *RAIN, *(f"I_{name}" for name in RAIN), *ECHOES, *COLUMN}
     raw = raw.reset_coords()[[name for name in raw.variables if name in wanted]]
     centred = xr.Dataset({name: _centred(array) for name, array in raw.data_vars.items()}, attrs=raw.attrs)
@@ -113,14 +115,14 @@ def _centred(array: xr.DataArray) -> xr.DataArray:
 
 
 def _times(path: str | Path, raw: xr.Dataset) -> np.ndarray:
-    if "Times" not in raw:
-        raise _lacking(path, raw, "Times")
-    texts = [text.decode() if isinstance(text, bytes) else str(text) for text in raw.Times.values]
     try:
-        return np.array([text.replace("_", "T") for text in texts], "datetime64[ns]")
+        times = times_of(raw)
     except ValueError as error:
-        expected = "times such as 2005-08-28_00:00:00"
-        raise DataError(_named(path), found=str(texts[:2]), expected=expected, todo="write the file again") from error
+        found, expected = str(np.atleast_1d(raw["Times"].values)[:2]), "times such as 2005-08-28_00:00:00"
+        raise DataError(_named(path), found=found, expected=expected, todo="write the file again") from error
+    if times is None:
+        raise _lacking(path, raw, "Times, or XTIME since a date")
+    return times
 
 
 def _joined(paths: Sequence[str | Path], raw: Sequence[xr.Dataset]) -> xr.Dataset:
@@ -240,7 +242,8 @@ def _rain_rate(total: xr.DataArray, time: np.ndarray, position: dict) -> xr.Data
             parts.append(xr.full_like(total.isel(time=t), np.nan))
             continue
         fallen = total.isel(time=t) - total.isel(time=t - 1, drop=True).shift(y=-step[0], x=-step[1])
-        parts.append(fallen.where(fallen > -RESET_MM).clip(min=0) / span)
+        # a total that began anew in one place did so in all, also where it has grown beyond the old one since
+        parts.append(fallen.clip(min=0).where(fallen.min() > -RESET_MM) / span)
     return xr.concat(parts, "time", coords="minimal", compat="override")
 
 

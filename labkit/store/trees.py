@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 
 from labkit import grid
-from labkit.border import check_store, engine_of, guarded, reading, say
+from labkit.border import check_store, engine_of, existing, guarded, reading, say
 from labkit.errors import DataError
 from labkit.grid import SPACE, backward, coordinates, spacing_known, with_common_dims
 from labkit.store.sound import check_sound, without_unwritten
@@ -58,7 +58,8 @@ def open_tree(
     check_sound(path, groups)
     if "prediction" not in groups:
         have = ", ".join(sorted(name for name in groups if name)) or "none"
-        raise _error(path, f"groups: {have}", "a group 'prediction'", "open the output of a CorrDiff or labkit run")
+        todo = f"open the output of a CorrDiff or labkit run, or make a forecast one: {_conversion(path)}"
+        raise _error(path, f"groups: {have}", "a group 'prediction'", todo)
     groups = {name: with_common_dims(dataset) for name, dataset in groups.items()}
     fields = {name: _fields(path, name, groups[name]) for name in GROUPS if name in groups}
     fields.setdefault("truth", {name: _unknown(field) for name, field in fields["prediction"].items()})
@@ -83,6 +84,12 @@ def open_tree(
     tree = xr.DataTree.from_dict({"/": root, **_in_our_units(path, nodes, told)}, name=path.stem)
     tree.set_close(lambda: [dataset.close() for dataset in groups.values()])
     return tree
+
+
+def is_grib(path: Path) -> bool:
+    """Whether a file begins as GRIB does, perhaps after the header of a telegram."""
+    with path.open("rb") as file:
+        return b"GRIB" in file.read(128)
 
 
 def cautions(tree: xr.DataTree) -> list[str]:
@@ -136,6 +143,8 @@ def _read_groups(path: Path) -> dict[str, xr.Dataset]:
     Times that were never written, of a run that was stopped, are left out, which is said; so is text where numbers
     belong. What is damaged further on is a DataError when it is read.
     """
+    if existing(path, path.name, folder=True).is_file() and is_grib(path):
+        raise _error(path, "GRIB", "an output tree", f"make it one first: {_conversion(path)}")
     check_store(path, path.name)
     with reading(path.name, path, expected="a whole NetCDF file or Zarr folder"):
         raw = xr.open_groups(path, decode_times=False, decode_timedelta=False, cache=False, **engine_of(path))
@@ -169,6 +178,10 @@ def _decoded(dataset: xr.Dataset, written: np.ndarray) -> xr.Dataset:
     decoded = xr.decode_cf(dataset, mask_and_scale=False, decode_coords=False, decode_timedelta=False)
     named = {"time", "ensemble"}
     return decoded.drop_vars([n for n, v in decoded.variables.items() if v.dtype.kind not in "biuf" and n not in named])
+
+
+def _conversion(path: Path) -> str:
+    return f"labkit convert {path.name} {path.stem}_tree.nc"
 
 
 def _fields(path: Path, group: str, dataset: xr.Dataset) -> dict[str, xr.DataArray]:
