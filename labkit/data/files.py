@@ -12,7 +12,7 @@ from labkit.data.grids import covering_cells
 from labkit.data.intervals import rates
 from labkit.data.pairs import Pairs
 from labkit.data.parts import Samples, Times, part_of
-from labkit.data.reading import choose, open_lazily, refuse_groups, stack, telling_gaps, timed
+from labkit.data.reading import check_group, choose, open_lazily, stack, telling_gaps, timed
 from labkit.errors import DataError
 from labkit.grid import coordinates, eastwards, oriented, projection, spacing_known, with_our_dims
 from labkit.units import check_told
@@ -87,9 +87,8 @@ def open_files(
 
 
 def _opened(path: str | Path, what: str, group: str | None, dims: Mapping[str, str] | None, chunk: int) -> xr.Dataset:
+    check_group(path, group, f"{what}_group")
     dataset = open_lazily(path, group=group)
-    if group is None:
-        refuse_groups(dataset, path, f"{what}_group")
     relevant = {theirs: ours for theirs, ours in (dims or {}).items() if theirs in dataset.dims}
     dataset = timed(eastwards(oriented(with_our_dims(dataset, what, relevant), what)), what)
     return dataset.chunk({"time": chunk})

@@ -51,7 +51,8 @@ def open_radar(
     HDF5, GeoTIFF, or GRIB as MRMS writes it (default: the public sequence of 28 September 2016). `region` is (y start,
     y stop, x start, x stop) in fine cells of the domain, which is the middle of the image cropped to whole coarse
     cells; `times` the first and last, inclusive, `samples` positions among these. What a file does not say, or says
-    wrongly: `quantity` ("reflectivity" or "tp"), whose value is gain x number + offset, `nodata` for what no radar sees, `undetect` for no rain.
+    wrongly: `quantity` ("reflectivity" or "tp"), whose value is gain x number + offset, `nodata` for what no radar
+    sees, `undetect` for no rain.
     """
     coding = _checked_coding(quantity, gain, offset, nodata, undetect)
     frames = frames_in(

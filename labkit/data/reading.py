@@ -51,22 +51,24 @@ def _chunked(array: xr.DataArray, chunks: dict, token: str) -> xr.DataArray:
     return array.chunk(dict(zip(array.dims, sizes, strict=True)), name_prefix="file-", token=f"{array.name}-{token}")
 
 
-def refuse_groups(dataset: xr.Dataset, path: str | Path, option: str) -> None:
-    """DataError that lists what the groups of a file hold, where its root holds no fields; `option` would name one."""
-    if any(field.ndim > 1 for field in dataset.data_vars.values()):
+def check_group(path: str | Path, group: str | None, option: str) -> None:
+    """DataError that lists what the groups of a file hold, where there is no such `group`, or none is named and its root
+    holds no fields; `option` names one."""
+    check_store(path, what := f"data file {Path(path).name}")
+    with reading(what, path):
+        groups = xr.open_groups(path, decode_times=False, **engine_of(path))
+    fields = {name.strip("/"): [str(f) for f in one.data_vars if one[f].ndim > 1] for name, one in groups.items()}
+    for one in groups.values():
+        one.close()
+    held = [f"{name} ({', '.join(names)})" for name, names in fields.items() if name and names]
+    if (group or "").strip("/") in fields and (group is not None or fields.get("") or not held):
         return
-    groups = xr.open_groups(path, decode_times=False, **engine_of(path))
-    fields = {
-        name.strip("/"): [str(field) for field in one.data_vars if one[field].ndim > 1] for name, one in groups.items()
-    }
-    held = [f"{name} ({', '.join(names)})" for name, names in fields.items() if names]
-    if held:
-        raise DataError(
-            f"data file {Path(path).name}",
-            found=f"fields in groups only: {'; '.join(held[:12])}",
-            expected="the name of one group",
-            todo=f"choose one by {option}={held[0].split(' (')[0]}",
-        )
+    raise DataError(
+        what,
+        found=f"no group {group!r}" if group else f"fields in groups only: {'; '.join(held[:12])}",
+        expected=f"one of {'; '.join(held[:12])}" if group else "the name of one group",
+        todo=f"choose one by {option}={held[0].split(' (')[0] if held else '...'}",
+    )
 
 
 def times_of(raw: xr.Dataset) -> np.ndarray | None:

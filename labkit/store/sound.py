@@ -89,7 +89,7 @@ def _tail(group: str, dataset: xr.Dataset) -> str:
 def never_written(variable: xr.Variable) -> float | None:
     """What values of a NetCDF variable read as that were never written; None where it names a fill value of its own."""
     told = variable.encoding
-    if {"_FillValue", "missing_value"} & set(told) or "dtype" not in told:
+    if {"_FillValue", "missing_value"} & set(told) or "dtype" not in told or variable.dtype.kind not in "iuf":
         return None
     raw = np.dtype(told["dtype"])
     fill = netCDF4.default_fillvals.get(raw.str[1:]) if raw.kind in "iuf" and raw.itemsize > 1 else None
