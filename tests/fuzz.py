@@ -123,7 +123,7 @@ def tried(kind: str, what: str, words: list[str], folder: Path) -> Outcome:
     status, usage, late = _awaited(child, begun)
     seconds, memory = time.perf_counter() - begun, usage.ru_maxrss / 1024
     said = said_path.read_text(errors="replace")
-    fault = _fault(status, late, memory, said)
+    fault = fault_of(status, late, memory, said)
     return Outcome(kind, what, " ".join(Path(word).name for word in words), fault, seconds, memory, said)
 
 
@@ -158,7 +158,8 @@ def _awaited(child: int, begun: float):
         time.sleep(0.002)
 
 
-def _fault(status: int, late: bool, memory_mb: float, said: str) -> str:
+def fault_of(status: int, late: bool, memory_mb: float, said: str) -> str:
+    """What is wrong with how a try ended, "" where nothing is; `status` is that of `os.wait`."""
     if late:
         return f"over {SECONDS} s"
     if os.WIFSIGNALED(status):
@@ -172,8 +173,10 @@ def _fault(status: int, late: bool, memory_mb: float, said: str) -> str:
     return "" if code == 0 or len(sentences) == 1 or "usage:" in said else f"exit code {code} without a sentence"
 
 
-def fuzz(tries: int, seed: int, *, kinds: list[str] | None, keep: Path | None, every: bool) -> list[Outcome]:
-    """Hand-made files first, with `every` command or in turn, then `tries` damaged ones of each kind."""
+def fuzz(
+    tries: int, seed: int, *, kinds: list[str] | None, keep: Path | None, odd: int | None, every: bool
+) -> list[Outcome]:
+    """Hand-made files first, all or `odd` of them, with `every` command or in turn; then `tries` damaged ones."""
     outcomes = []
     with tempfile.TemporaryDirectory(prefix="labkit-fuzz-") as place:
         goods = good_files(Path(place) / "good")
@@ -183,7 +186,8 @@ def fuzz(tries: int, seed: int, *, kinds: list[str] | None, keep: Path | None, e
                 continue
             rng = random.Random(f"{seed}/{kind}")
             makers = odd_files(kind)
-            for number, what in enumerate([*makers, *[None] * tries]):
+            chosen_odd = list(makers) if odd is None else rng.sample(sorted(makers), min(odd, len(makers)))
+            for number, what in enumerate([*chosen_odd, *[None] * tries]):
                 folder = Path(place) / "try"
                 _copied(good.parent, folder)
                 path = folder / good.name
@@ -241,11 +245,14 @@ if __name__ == "__main__":
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kind", nargs="*", help="which kinds (default: all)")
     parser.add_argument("--keep", type=Path, help="folder for the files that were not survived")
+    parser.add_argument("--odd", type=int, help="so many hand-made files of each kind (default: all)")
     parser.add_argument("--every", action="store_true", help="each hand-made file with every command, not in turn")
     parser.add_argument("--json", type=Path, help="write every outcome here")
     options = parser.parse_args()
     warm()
-    found = fuzz(options.tries, options.seed, kinds=options.kind, keep=options.keep, every=options.every)
+    found = fuzz(
+        options.tries, options.seed, kinds=options.kind, keep=options.keep, odd=options.odd, every=options.every
+    )
     print(table(found))
     faults = collections.Counter((o.kind, o.fault, o.command.split()[0]) for o in found if o.fault)
     examples = {(o.kind, o.fault, o.command.split()[0]): o for o in found if o.fault}
