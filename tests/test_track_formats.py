@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from test_best_tracks import IBTRACS, KNOT, MILE, read, refused
+from test_best_tracks import ATCF, IBTRACS, KNOT, MILE, TOKYO, read, refused
 
 from labkit.data.best_tracks import read_best_tracks, track
 from labkit.errors import DataError
@@ -220,3 +220,24 @@ def test_the_netcdf_of_ibtracs_is_its_csv(tmp_path):
     xr.Dataset({"a": ("x", [1.0])}).to_netcdf(path)
     with pytest.raises(DataError, match="a NetCDF without sid"):
         read_best_tracks(path)
+
+
+@pytest.mark.parametrize("name", ["ibtracs", "atcf", "tokyo", "hurdat2", "stitched", "nodes"])
+def test_damaged_files_are_read_in_part_or_refused(tmp_path, name):
+    """Bytes changed, cut out and put in: what is left is on the globe, or one sentence says why nothing is."""
+    whole = {"ibtracs": IBTRACS, "atcf": ATCF, "tokyo": TOKYO, "hurdat2": HURDAT2, "stitched": STITCHED, "nodes": NODES}
+    rng, path, read_in_part = np.random.default_rng(0), tmp_path / "damaged.txt", 0
+    for _ in range(40):
+        raw = bytearray(whole[name].encode())
+        for place in rng.integers(0, len(raw) - 60, rng.integers(1, 6)):
+            put = [bytes([rng.integers(256)]), b"", b",-999,", b"1e400", b"99999999999", b"\n"][rng.integers(6)]
+            raw[place : place + rng.integers(0, 9)] = put
+        path.write_bytes(bytes(raw))
+        try:
+            table = read_best_tracks(path).table
+        except DataError:
+            continue
+        read_in_part += 1
+        assert table.lat.between(-90, 90).all() and table.lon.between(-180, 180).all()
+        assert not (table.wind > 120).any() and table.time.notna().all()
+    assert read_in_part > 5

@@ -124,6 +124,14 @@ def test_a_table_that_does_not_say_whose_it_is_is_not_guessed(folder):
     assert "agency" in shelf.problems[0] and not any("mine.csv" in table.opening for table in shelf.tables)
 
 
+def test_rows_that_were_left_out_are_told(folder, tmp_path):
+    table = (folder / "mine.csv").read_text() + "X,2021-09-11,95,121,40,990\n"
+    (tmp_path / "odd.csv").write_text(table)
+    _, shelf = open_storm_library([str(folder / "storm.nc"), f"jtwc={tmp_path / 'odd.csv'}"])
+    assert len(shelf.tables) == 1
+    assert shelf.problems[0].startswith("odd.csv, in part: 1 row that cannot be read left out: line ")
+
+
 def test_the_case_of_a_run_is_told_and_the_catalogue_listed(opened, tmp_path):
     (tmp_path / "mine.yaml").write_text(
         "- {key: known-2021, title: Known, kind: cyclone, start: 2021-09-11T00:00:00, end: 2021-09-12T02:00:00,"

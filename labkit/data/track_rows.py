@@ -41,7 +41,7 @@ def collected(rows: Rows) -> tuple[pd.DataFrame, list[str]]:
         try:
             if row := read():
                 waiting.append(_checked(row))
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:  # of a time beyond all calendars
             skipped.append(f"{place} ({str(error)[:80]})")
         if len(waiting) == _AT_ONCE:
             tables.append(pd.DataFrame(waiting))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import math
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from functools import partial
 from itertools import islice
@@ -68,7 +68,7 @@ def ibtracs(path: Path, agency: str, *, netcdf: bool = False) -> Rows:
     position, among them those that IBTrACS interpolated to three hours."""
     names: dict[str, str] = {}
     units: dict[str, str] = {}
-    for place, field, wrong in _netcdf(path, agency) if netcdf else _fields(path, upper=True):
+    for place, field, wrong in _netcdf(path, agency) if netcdf else _fields(path, agency):
         names = names or _ibtracs_names(list(field), agency)
         if wrong:
             yield place, refusing(wrong)
@@ -135,7 +135,7 @@ def _columns(tracks: xr.Dataset, agency: str) -> dict[str, tuple[np.ndarray, str
     found = {}
     for name, variable in tracks.variables.items():
         upper, unit = str(name).upper(), variable.attrs.get("units", "")
-        if upper in ("SID", "NAME", "ISO_TIME", "LAT", "LON") or upper.startswith(f"{agency}_"):
+        if _of_agency(upper, agency):
             if variable.dims[-1:] == ("quadrant",):
                 ends = enumerate(QUADRANTS)
                 found |= {f"{upper}_{end.upper()}": (variable.values[..., k], unit) for k, end in ends}
@@ -232,25 +232,32 @@ def _node(own: dict[str, str]) -> Row:
     }  # fmt: skip
 
 
-def _fields(path: Path, *, upper: bool = False) -> Fields:
-    """The header of a CSV and each line below it. One with fewer fields than the header was cut off; one with more has
-    none of its numbers in their place."""
+def _fields(path: Path, agency: str = "") -> Fields:
+    """The header of a CSV and each line below it; of IBTrACS' many columns those of an agency, in capitals. A line with
+    fewer fields than the header was cut off; one with more has none of its numbers in their place."""
     header: list[str] = []
+    kept: list[tuple[str, int]] = []
     delimiter = ","
     for place, line in lines_of(path):
         fields = _split(line, delimiter if header else (delimiter := _delimiter(line)))
         if not header:
-            header = fields = [name.upper() if upper else name for name in fields]
-        fits = len(fields) >= len(header) and not any(fields[len(header) :])
+            header = fields = [name.strip().upper() if agency else name.strip() for name in fields]
+            kept = [(name, k) for k, name in enumerate(header) if not agency or _of_agency(name, agency)]
+        if len(fields) < len(header) or any(map(str.strip, fields[len(header) :])):
+            yield place, {}, f"{len(fields)} of {len(header)} fields, perhaps cut off"
+            continue
+        own = {name: fields[k].strip() for name, k in kept}
         if delimiter == ";":
-            fields = [re.sub(r"^(-?\d+),(\d+)$", r"\1.\2", field) for field in fields]
-        wrong = "" if fits else f"{len(fields)} of {len(header)} fields, perhaps cut off"
-        yield place, dict.fromkeys(header, "") | dict(zip(header, fields, strict=False)), wrong
+            own = {name: re.sub(r"^(-?\d+),(\d+)$", r"\1.\2", field) for name, field in own.items()}
+        yield place, own, ""
+
+
+def _of_agency(column: str, agency: str) -> bool:
+    return column in ("SID", "NAME", "ISO_TIME", "LAT", "LON") or column.startswith(f"{agency}_")
 
 
 def _split(line: str, delimiter: str) -> list[str]:
-    parts: Iterable[str] = next(csv.reader([line], delimiter=delimiter)) if '"' in line else line.split(delimiter)
-    return [part.strip() for part in parts]
+    return next(csv.reader([line], delimiter=delimiter)) if '"' in line else line.split(delimiter)
 
 
 def _delimiter(header: str) -> str:
