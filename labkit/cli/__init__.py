@@ -29,6 +29,7 @@ Train both stages of a CorrDiff, or go on with a run that was stopped.
   labkit train corrdiff --preset nano                      on two CPU cores, about ten minutes
   labkit train corrdiff --preset nano --run runs/mine regression.lr=1e-3 seed=3
   labkit train corrdiff --preset nano --show               print the whole configuration and stop
+  labkit train corrdiff --preset radar data.options.folder=my_radar    one's own composites (ODIM, KNMI, GeoTIFF, ...)
 
 Every value of the preset can be changed as key.sub=value. The run folder holds config.yaml, metrics.jsonl and
 checkpoints/. The same command goes on where a killed or stopped run ended, to the last bit.
@@ -56,7 +57,7 @@ DATA_HELP = """\
 Look at a data set the way training sees it: channels, grid, times, statistics.
 
   labkit data idealised start=2020-01-01 end=2020-01-31
-  labkit data radar factor=16
+  labkit data radar factor=16                              or folder=, region=[y0,y1,x0,x1], times=[first,last]
   labkit data files input=coarse.nc target=fine.nc --statistics stats.json
 """
 
