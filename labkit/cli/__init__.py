@@ -30,6 +30,7 @@ Train both stages of a CorrDiff, or go on with a run that was stopped.
   labkit train corrdiff --preset nano                      on two CPU cores, about ten minutes
   labkit train corrdiff --preset nano --run runs/mine regression.lr=1e-3 seed=3
   labkit train corrdiff --preset nano --show               print the whole configuration and stop
+  labkit train corrdiff --preset radar data.options.folder=my_radar    one's own composites (ODIM, KNMI, GeoTIFF, ...)
 
 Every value of the preset can be changed as key.sub=value. Parts of one's own data are named by the times or samples in
 data.train, data.validation and data.test, such as data.test.times=[2021-01-01, 2021-12-31T23] or
@@ -59,7 +60,7 @@ DATA_HELP = """\
 Look at a data set the way training sees it: channels, grid, times, statistics.
 
   labkit data idealised start=2020-01-01 end=2020-01-31
-  labkit data radar factor=16
+  labkit data radar factor=16                              or folder=, region=[y0,y1,x0,x1], times=[first,last]
   labkit data hrrr_mini path=hrrr_mini_train.nc samples=0:1000
   labkit data files input=coarse.nc target=fine.nc --statistics stats.json
 """

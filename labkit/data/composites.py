@@ -86,7 +86,10 @@ class Composite:
         """Degrees (y, x)."""
         if self.degrees is not None:
             return tuple(np.meshgrid(*self.degrees, indexing="ij"))
-        lon, lat = pyproj.Proj(self.crs)(*np.meshgrid(1000 * self.x, 1000 * self.y), inverse=True)
+        try:
+            lon, lat = pyproj.Proj(self.crs)(*np.meshgrid(1000 * self.x, 1000 * self.y), inverse=True)
+        except pyproj.exceptions.ProjError as error:
+            raise DataError(self.what, found=f"no map ({error})", expected="one", todo="check the file") from error
         return lat, lon
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,9 @@ def tiff_composites(path: Path, told: Coding) -> list[Composite]:
             found = "no map" if file.crs is None else "turned rows"
             raise DataError(what, found=found, expected="rows from the north on a map", todo="warp it first (gdalwarp)")
         crs = pyproj.CRS(file.crs.to_wkt())
+        if not crs.is_geographic and crs.axis_info[0].unit_name != "metre":
+            found = f"a map in {crs.axis_info[0].unit_name}"
+            raise DataError(what, found=found, expected="metres", todo="warp it first (gdalwarp -t_srs)")
         unit = (file.units[0] or file.tags(1).get("units") or file.tags().get("units") or "").strip()
         scale, offset, nodata = file.scales[0], file.offsets[0], file.nodata
         undetect = file.tags(1).get("undetect", file.tags().get("undetect"))
@@ -63,7 +67,7 @@ def _opened(path: Path, what: str):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", NotGeoreferencedWarning)  # refused by the caller, in words
             return rasterio.open(path)
-    except RasterioIOError as error:
+    except (RasterioIOError, UnicodeDecodeError) as error:
         raise DataError(
             what, found=f"a truncated or unreadable file ({error})", expected="a whole file", todo="copy it again"
         ) from error
@@ -85,16 +89,14 @@ def _reader(path: Path, coding: Coding, what: str):
 
 
 def _time(stamp: str, path: Path, what: str) -> np.datetime64:
-    digits = stamp.strip().replace(" ", ":").split(":")
-    if len(digits) == 6 and all(part.isdigit() for part in digits):
-        year, month, day, *clock = digits
-        return np.datetime64(f"{year}-{month}-{day}T{':'.join(clock)}", "ns")
-    return time_in_name(path, what)
+    try:
+        return np.datetime64(datetime.strptime(stamp.strip(), "%Y:%m:%d %H:%M:%S"), "ns")
+    except ValueError:  # no such tag, or another use of it
+        return time_in_name(path, what)
 
 
 def _place(crs: pyproj.CRS, y: np.ndarray, x: np.ndarray) -> dict:
     if not crs.is_geographic:
-        metres = crs.axis_info[0].unit_conversion_factor or 1.0
-        return {"y": y * metres / 1000, "x": x * metres / 1000, "crs": crs}
+        return {"y": y / 1000, "x": x / 1000, "crs": crs}
     east = KM_PER_DEGREE * np.cos(np.radians(y.mean())) * x
     return {"y": KM_PER_DEGREE * y, "x": east, "crs": None, "degrees": (y, x)}

@@ -60,10 +60,10 @@ def open_grib(
     groups = pick(_named(messages), variables, what)
     if not groups:
         raise DataError(what, found="no variables", expected="at least one", todo="name the files that have some")
+    place, attrs = _place(groups, what)
     told = {canonical(name): value for name, value in (accumulated or {}).items()}
     check_told(told, groups, what, said="accumulated")
     fields = {name: _field(name, _members(group, lagged, what), told, what) for name, group in groups.items()}
-    place, attrs = _place({name: group[0] for name, group in groups.items()}, what)
     found = laid_out(_joined(fields, place), what, box=box).rename(number="ensemble")
     source = Path(paths[0]).name if len(paths) == 1 else f"{Path(paths[0]).name} and {len(paths) - 1} more"
     leads = _leads([one for group in groups.values() for one in group])
@@ -234,9 +234,9 @@ def _lazily(message: Message) -> da.Array:
     return da.from_delayed(dask.delayed(values, pure=True)(message), shape, np.float32)
 
 
-def _place(firsts: Mapping[str, Message], what: str) -> tuple[dict[str, xr.Variable], dict]:
+def _place(groups: Mapping[str, list[Message]], what: str) -> tuple[dict[str, xr.Variable], dict]:
     """The one grid of all; DataError where there are several."""
-    grids = {one.grid: name for name, one in firsts.items()}
+    grids = {(one.grid, one.shape): name for name, group in groups.items() for one in group}
     if len(grids) > 1:
         raise DataError(
             what,
@@ -244,7 +244,7 @@ def _place(firsts: Mapping[str, Message], what: str) -> tuple[dict[str, xr.Varia
             expected="one",
             todo="choose variables=[...] of one grid",
         )
-    return cells(next(iter(firsts.values())))
+    return cells(next(iter(groups.values()))[0])
 
 
 def _joined(fields: Mapping[str, xr.DataArray], place: Mapping[str, xr.Variable]) -> dict[str, xr.DataArray]:

@@ -11,6 +11,7 @@ import xarray as xr
 
 from labkit.errors import DataError
 
+MOST_CELLS = 2**28  # more than any weather model's grid has
 _DEGREES = {"latitude": "degrees_north", "longitude": "degrees_east"}
 _TURN = "interpolate it to latitudes and longitudes first (cdo remapbil, or grid= in MARS and the Climate Data Store)"
 
@@ -22,6 +23,10 @@ def shape_of(get, what: str) -> tuple[int, int]:
         raise DataError(
             what, found=f"a grid of the kind {kind}", expected="one of " + ", ".join(_POSITIONS), todo=_TURN
         )
+    told = get("numberOfDataPoints", int, sizes[0] * sizes[1])
+    if not 0 < sizes[0] * sizes[1] == told < MOST_CELLS:
+        found = f"{sizes[0]} x {sizes[1]} cells and {told} values"
+        raise DataError(what, found=found, expected="a value for each", todo="check where the file is from")
     return sizes
 
 
@@ -45,7 +50,12 @@ def coordinates_of(get, array, what: str) -> dict[str, xr.Variable]:
     `array(key)` reads numbers of the message.
     """
     shape_of(get, what)
-    return _POSITIONS[get("gridType", str, "unknown")](get, array)
+    try:
+        return _POSITIONS[get("gridType", str, "unknown")](get, array)
+    except pyproj.exceptions.ProjError as error:  # CRSError is one
+        raise DataError(
+            f"grid of the {what}", found=f"no map ({error})"[:160], expected="a projection", todo="check the file"
+        ) from error
 
 
 def _regular(get, array) -> dict[str, xr.Variable]:

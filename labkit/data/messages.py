@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -160,17 +161,18 @@ def _bytes(file, pieces: tuple[Piece, ...]) -> bytes:
 
 def _fields(file, what: str) -> Iterator[tuple[Piece, ...]]:
     """The pieces of each field: a message of edition 2 may hold several, which share its first sections."""
-    position = 0
+    position, size = 0, file.seek(0, 2)
     while (start := _next(file, position)) is not None:
         file.seek(start)
         head = file.read(16)
         if len(head) < 16 or head[7] not in (1, 2):
             raise DataError(what, found="a cut end or another edition", expected="GRIB 1 or 2", todo="copy it again")
-        length = int.from_bytes(head[8:16], "big") if head[7] == 2 else _length_of_edition_1(file, start)
-        file.seek(start + length - 4)
-        if file.read(4) != b"7777":
+        single = None if head[7] == 2 else _edition_1(file, start, what)
+        length = int.from_bytes(head[8:16], "big") if single is None else single[0]
+        file.seek(min(start + max(length, 16) - 4, size))
+        if length < 16 or file.read(4) != b"7777":
             raise DataError(what, found="a cut end", expected="the 7777 that ends GRIB", todo="copy the whole file")
-        yield from _sections(file, start, length, what) if head[7] == 2 else [((start, length),)]
+        yield from _sections(file, start, length, what) if single is None else [single[1]]
         position = start + length
 
 
@@ -186,23 +188,37 @@ def _next(file, position: int) -> int | None:
         position += 65533
 
 
-def _length_of_edition_1(file, start: int) -> int:
-    """Three bytes; a message above 8 MB counts 120s of bytes, less what its data section says (as ECMWF does)."""
+def _edition_1(file, start: int, what: str) -> tuple[int, tuple[Piece, ...]]:
+    """Length of a message, and its pieces: start, product, grid and bitmap where it has them, data, end.
+
+    Lengths have three bytes; a message above 8 MB counts 120s of bytes, less what its data section says (as ECMWF
+    does). ecCodes trusts them, and may crash where they are wrong.
+    """
 
     def three(at: int) -> int:
         file.seek(at)
         return int.from_bytes(file.read(3), "big")
 
-    length = three(start + 4)
-    if not length & 0x800000:
-        return length
-    at = start + 8
+    length, at = three(start + 4), start + 8
     file.seek(at + 7)
-    flags = file.read(1)[0]
+    flags = (file.read(1) or b"\0")[0]
+    sizes = [8]
     for present in (True, bool(flags & 0x80), bool(flags & 0x40)):
-        at += three(at) if present else 0
-    rest = three(at)
-    return (length & 0x7FFFFF) * 120 - rest + 4 if rest < 120 else length
+        size = three(at) if present else 0
+        sizes.append(size)
+        at += size
+    data = three(at)
+    if length & 0x800000 and data < 120:
+        length = (length & 0x7FFFFF) * 120 - data + 4
+        data = length - sum(sizes) - 4
+    if sum(sizes) + data + 4 != length or sizes[1] < 28 or (flags & 0x80 and sizes[2] < 32):
+        raise _misfit(what)
+    offsets = np.cumsum([start, *sizes, data])
+    return length, tuple((int(at), size) for at, size in zip(offsets, (*sizes, data, 4), strict=True))
+
+
+def _misfit(what: str) -> DataError:
+    return DataError(what, found="sections that do not fit", expected="whole messages", todo="copy it again")
 
 
 def _sections(file, start: int, length: int, what: str) -> Iterator[tuple[Piece, ...]]:
@@ -214,7 +230,7 @@ def _sections(file, start: int, length: int, what: str) -> Iterator[tuple[Piece,
         head = file.read(6)
         size, number = int.from_bytes(head[:4], "big"), head[4]
         if size < 5 or not 1 <= number <= 7 or at + size > end[0]:
-            raise DataError(what, found="sections that do not fit", expected="whole messages", todo="copy it again")
+            raise _misfit(what)
         held[number] = (at, size)
         if number == 6:
             # 254: the bitmap of the field before
@@ -242,13 +258,21 @@ def _message(codes, path: Path, pieces: tuple[Piece, ...], raw: bytes, what: str
         base=_date(get("dataDate", int, 0), get("dataTime", int, 0), get("second", int, 0), what),
         start=start,
         end=end,
-        grid=get("md5GridSection", str, ""),
+        grid=_fingerprint(raw, pieces),
         shape=(get("Nj", int, 0), get("Ni", int, 0)),
         noise=_noise(get),
         origin=tuple(get(key, str, "") for key in ("centre", "class", "stream")),
     )
     codes.codes_release(handle)
     return found
+
+
+def _fingerprint(raw: bytes, pieces: tuple[Piece, ...]) -> str:
+    """Of the bytes that tell the grid: section 2 of edition 1; section 3 of edition 2, before the last five."""
+    sizes = [size for _, size in pieces]
+    section = 2 if raw[7] == 1 else len(sizes) - 6
+    start = sum(sizes[:section])
+    return hashlib.md5(raw[start : start + sizes[section]], usedforsecurity=False).hexdigest()
 
 
 def _get(codes, handle, key: str, kind: type, otherwise):

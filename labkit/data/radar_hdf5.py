@@ -30,14 +30,14 @@ def hdf5_composites(path: Path, told: Coding) -> list[Composite]:
                 return [_knmi(path, file, told, what)]
             if _text(_attr(file, "what", "object")) in ("COMP", "IMAGE", "CVOL"):
                 return [_odim(path, file, told, what)]
-        except (KeyError, ValueError, TypeError, pyproj.exceptions.CRSError) as error:
+            found = ", ".join(map(str, file)) or "nothing"
+        except (KeyError, ValueError, TypeError, RuntimeError, OSError, pyproj.exceptions.ProjError) as error:
             raise DataError(
                 what,
                 found=f"a header without a proper {error.args[0] if error.args else error}",
                 expected="projection, corners, time and scaling",
                 todo="check that the file is whole",
             ) from error
-        found = ", ".join(map(str, file)) or "nothing"
     raise DataError(
         what,
         found=f"HDF5 with {found}",
@@ -179,7 +179,7 @@ def _reader(path: Path, name: str, coding: Coding, what: str):
         with _opened(path, what) as file:
             try:
                 return coding.decoded(np.asarray(file[name])[::-1], what)
-            except OSError as error:
+            except (OSError, RuntimeError, KeyError) as error:
                 raise DataError(
                     what, found=f"a damaged image ({error})", expected="a whole file", todo="copy it again"
                 ) from error

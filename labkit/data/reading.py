@@ -52,7 +52,7 @@ def _chunked(array: xr.DataArray, chunks: dict, token: str) -> xr.DataArray:
 
 
 def check_group(path: str | Path, group: str | None, option: str) -> None:
-    """DataError that lists what the groups of a file hold, where there is no such `group`, or none is named and the root
+    """DataError that lists what the groups of a file hold, where there is no such group, or none is named and the root
     holds no fields; `option` names one."""
     check_store(path, what := f"data file {Path(path).name}")
     with reading(what, path):
