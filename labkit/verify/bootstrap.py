@@ -119,8 +119,8 @@ def tested(draws: xr.DataArray, *, level: float = 0.95) -> xr.Dataset:
 
 
 def _more(n: int) -> float:
-    """How many times more one of `n` times counts: so that a figure moves by about half its standard error."""
-    return n**0.5 / 2
+    """How many times more one of `n` times counts: so that a figure moves by about a third of its standard error."""
+    return n**0.5 / 3
 
 
 def _positions(values: xr.DataArray, dim: str) -> np.ndarray:
@@ -181,9 +181,10 @@ def _laws(rows: np.ndarray, position: tuple[float, ...]):
         return
     waves, spectra, prior = _family(position)
     influence = (n / _more(n) + 1) * (rows[:, 1:] - rows[:, :1])
-    # A time that the figure does not know has no influence; where none has any, it is the same whatever the times.
+    # A time that the figure does not know has no influence. Where none has any, the figure is of one time alone, unless
+    # it is zero at all of them, as of a run beside itself.
     known = (influence != 0).sum(1)
-    known[known == 0] = n
+    known[(known == 0) & (rows[:, 0] == 0)] = n
     known[~np.isfinite(influence).all(1)] = 0
     for count in np.unique(known[known >= FEWEST]):
         same = np.flatnonzero(known == count)
@@ -194,7 +195,7 @@ def _laws(rows: np.ndarray, position: tuple[float, ...]):
             weights = np.log(prior) - (count - 1) / 2 * fits
             weights = np.exp(weights - weights.max(1, keepdims=True))
             weights /= weights.sum(1, keepdims=True)
-            told = (weights @ (spectra[:, 0] * LONE > n)) <= 0.5
+            told = (weights @ (spectra[:, 0] * LONE > n) <= 0.5) | (variance == 0).all(1)
             errors = np.sqrt(variance * spectra[:, 0] / n)
             yield some[told], errors[told], weights[told], count - 1
 
