@@ -28,7 +28,7 @@ def run(seed, *, spread=1.0, offset=0.0, shape=(40, 8, 8), n=5):
 
 
 def test_two_runs_of_one_law_differ_as_often_as_chance_has_it():
-    p = [paired_scores(sums(*run(2 * k)), sums(*run(2 * k + 1)), block=1, draws=200, seed=k).p for k in range(100)]
+    p = [paired_scores(sums(*run(2 * k)), sums(*run(2 * k + 1))).p for k in range(100)]
     share = (xr.concat(p, "case") < 0.1).mean("case")
     # A binomial of 100 at 0.1; a bootstrap of 40 times is a little too sure.
     assert ((share >= 0.03) & (share <= 0.22)).all()
@@ -36,12 +36,12 @@ def test_two_runs_of_one_law_differ_as_often_as_chance_has_it():
 
 def test_the_better_run_is_found_and_the_sign_says_which():
     good, poor = sums(*run(1)), sums(*run(2, spread=0.3, offset=1.0))
-    found = paired_scores(good, poor, seed=0)
+    found = paired_scores(good, poor)
     assert set(found.score.values) == {"crps", "rmse", "mae", "bias", "spread_skill"}
     below = found.sel(score=["crps", "rmse", "mae", "bias"])
     assert (below.difference < 0).all() and (below.high < 0).all() and (found.p < 0.01).all()
     assert float(found.low.sel(score="spread_skill")) > 0
-    swapped = paired_scores(poor, good, seed=0)
+    swapped = paired_scores(poor, good)
     np.testing.assert_allclose(swapped.difference, -found.difference)
     np.testing.assert_allclose([swapped.low, swapped.high], [-found.high, -found.low])
     direct = score(*run(2, spread=0.3, offset=1.0))
@@ -50,14 +50,14 @@ def test_the_better_run_is_found_and_the_sign_says_which():
 
 
 def test_a_run_beside_itself_differs_by_nothing():
-    found = paired_scores(sums(*run(1)), sums(*run(1)), seed=0, draws=100)
+    found = paired_scores(sums(*run(1)), sums(*run(1)))
     assert (found.difference == 0).all() and (found.p == 1).all()
 
 
 def test_trees_are_compared_over_the_times_that_both_have():
     first, truth = run(1)
     second = run(2, spread=0.3)[0]
-    comparison = compare_trees(tree_of(first[:, :30], truth[:30]), tree_of(second[:, 5:], truth[5:]), draws=300)
+    comparison = compare_trees(tree_of(first[:, :30], truth[:30]), tree_of(second[:, 5:], truth[5:]))
     assert comparison.attrs["times"] == 25
     expected = score(first[:, 5:30], truth[5:30])
     assert float(comparison["first"].sel(variable="u10", score="crps")) == pytest.approx(float(expected.crps))
@@ -67,7 +67,6 @@ def test_trees_are_compared_over_the_times_that_both_have():
     lazy = compare_trees(
         tree_of(first[:, :30].chunk(time=7, x=3), truth[:30].chunk(time=4)),
         tree_of(second[:, 5:].chunk(ensemble=2), truth[5:].chunk(y=3)),
-        draws=300,
     )
     xr.testing.assert_allclose(lazy, comparison)
 
@@ -84,7 +83,7 @@ def test_runs_of_other_cases_are_refused():
     with pytest.raises(DataError, match="a group 'oracle'"):
         compare_trees(tree, tree, source="oracle")
     with pytest.raises(DataError, match="different cells"):
-        paired_scores(sums(members, truth), sums(members, truth.where(truth < 1)), seed=0)
+        paired_scores(sums(members, truth), sums(members, truth.where(truth < 1)))
 
 
 def test_cells_that_one_run_lacks_are_left_out_of_both():
@@ -92,22 +91,20 @@ def test_cells_that_one_run_lacks_are_left_out_of_both():
     second = run(2)[0]
     hidden = xr.zeros_like(truth, dtype=bool)
     hidden[:, :3] = True
-    found = compare_trees(tree_of(first.where(~hidden), truth), tree_of(second, truth), draws=100)
-    cut = compare_trees(
-        *(tree_of(m.isel(y=slice(3, None)), truth.isel(y=slice(3, None))) for m in (first, second)), draws=100
-    )
+    found = compare_trees(tree_of(first.where(~hidden), truth), tree_of(second, truth))
+    cut = compare_trees(*(tree_of(m.isel(y=slice(3, None)), truth.isel(y=slice(3, None))) for m in (first, second)))
     xr.testing.assert_allclose(found, cut)
 
 
 def test_maps_have_the_bias_of_each_cell_within_its_interval():
     members, truth = gaussian(4, (60, 12, 12))
     slope = xr.DataArray(np.linspace(-1, 1, 12), dims="x")
-    eager = score_maps(members + slope, truth, seed=0, block=1)
+    eager = score_maps(members + slope, truth)
     assert list(eager.bound.values) == ["low", "estimate", "high"]
     inside = (eager.bias.sel(bound="low") < slope) & (slope < eager.bias.sel(bound="high"))
     assert 0.88 < float(inside.mean()) < 0.99
     np.testing.assert_allclose(eager.crps.sel(bound="estimate").mean(), score(members + slope, truth).crps)
-    lazy = score_maps((members + slope).chunk(time=9, y=5), truth.chunk(time=20, x=4), seed=0, block=1)
+    lazy = score_maps((members + slope).chunk(time=9, y=5), truth.chunk(time=20, x=4))
     assert dask.is_dask_collection(lazy.crps)
     xr.testing.assert_allclose(lazy.compute(), eager)
 
@@ -115,7 +112,7 @@ def test_maps_have_the_bias_of_each_cell_within_its_interval():
 def test_intervals_are_of_pooled_cells_not_of_mean_scores():
     members, truth = gaussian(3, (30, 6, 6))
     members = members * xr.DataArray(np.linspace(0.2, 4, 30), dims="time")
-    found = score_interval(sums(members, truth), seed=1)
+    found = score_interval(sums(members, truth))
     for name in ("rmse", "crps", "spread_skill"):
         low, estimate, high = found[name].values
         assert estimate == pytest.approx(float(score(members, truth)[name])) and low < estimate < high

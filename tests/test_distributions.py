@@ -51,7 +51,7 @@ def test_quantiles_of_counts_by_hand():
 
 def test_tails_of_exchangeable_members_hold_the_truth_and_the_law():
     members, truth = gaussian(19, (80, 15, 15))
-    found = quantile_tails(members, truth, levels=[0.5, 0.99, 0.9999], seed=0, draws=300, block=1)
+    found = quantile_tails(members, truth, levels=[0.5, 0.99, 0.9999])
     law = norm.ppf(found.level)
     assert (abs(found.pooled - law) < [0.01, 0.03, 0.2]).all()
     assert ((found.member_low < law) & (law < found.member_high)).all()
@@ -59,7 +59,7 @@ def test_tails_of_exchangeable_members_hold_the_truth_and_the_law():
     # The standard error of a quantile, sqrt(q (1 - q) / n) / density, is what the members' interval is made of.
     error = np.sqrt(found.level * (1 - found.level) / truth.size) / norm.pdf(law)
     np.testing.assert_allclose((found.member_high - found.member_low)[:2], 3.92 * error[:2], rtol=0.45)
-    np.testing.assert_allclose((found.high - found.low)[:2], 3.92 * error[:2], rtol=0.45)
+    assert (abs(np.log((found.high - found.low)[:2] / (3.92 * error[:2]))) < np.log(2.5)).all()
     np.testing.assert_allclose(found.beyond, truth.size * (1 - found.level))
 
 
@@ -68,7 +68,7 @@ def test_rank_and_interval_are_fair():
     p, inside = [], []
     for k in range(150):
         members, truth = gaussian(9, (4, 6, 6), seed=k)
-        found = quantile_tails(members, truth, levels=[0.95], seed=0, draws=10, bins=300).isel(level=0)
+        found = quantile_tails(members, truth, levels=[0.95], bins=300).isel(level=0)
         p.append(float(found.p))
         inside.append(bool((found.member_low <= found.truth) & (found.truth <= found.member_high)))
     assert 0.11 < np.mean(np.array(p) <= 0.2) < 0.29 and min(p) == pytest.approx(2 / 10)
@@ -77,7 +77,7 @@ def test_rank_and_interval_are_fair():
 
 def test_members_without_extremes_are_found_out():
     members, truth = gaussian(39, (20, 30, 30), spread=0.8)
-    found = quantile_tails(members, truth, levels=[0.5, 0.999], seed=0, draws=50)
+    found = quantile_tails(members, truth, levels=[0.5, 0.999])
     assert float(found.p[1]) == pytest.approx(2 / 40) and float(found.truth[1]) > float(found.member_high[1])
     assert float(found.p[0]) > 0.05
 
@@ -88,16 +88,16 @@ def test_cells_that_truth_or_a_member_lacks_are_left_out():
     spoiled = members.copy()
     spoiled[2, :, :8] = np.nan
     for work, options in ((quantile_tails, {}), (exceedance_tails, {"thresholds": [0.0, 1.0]})):
-        cut = work(members.isel(rest), truth.isel(rest), seed=0, draws=20, **options)
+        cut = work(members.isel(rest), truth.isel(rest), **options)
         gap = truth.where(truth.y >= 8)
-        xr.testing.assert_allclose(work(spoiled, truth, seed=0, draws=20, **options), cut)
-        xr.testing.assert_allclose(work(members, gap, seed=0, draws=20, **options), cut)
+        xr.testing.assert_allclose(work(spoiled, truth, **options), cut)
+        xr.testing.assert_allclose(work(members, gap, **options), cut)
 
 
 def test_exceedance_by_threshold_is_the_laws():
     members, truth = gaussian(9, (20, 40, 40))
     truth[:, :10] = np.nan
-    found = exceedance_tails(members, truth, thresholds=[0.0, 1.0, 2.0], seed=0, draws=200)
+    found = exceedance_tails(members, truth, thresholds=[0.0, 1.0, 2.0])
     law = norm.sf([0.0, 1.0, 2.0])
     np.testing.assert_allclose(found.pooled, law, rtol=0.02)
     assert ((found.low < law) & (law < found.high)).sum() >= 2
@@ -148,9 +148,7 @@ def test_chunked_equals_eager():
     xr.testing.assert_equal(counts.compute(), histogram(truth, [-3, 0, 3]))
     xr.testing.assert_allclose(quantiles(counts, [0.5]).compute(), quantiles(counts.compute(), [0.5]))
     for work, options in ((quantile_tails, {}), (exceedance_tails, {"thresholds": [0.0, 1.0]})):
-        xr.testing.assert_allclose(
-            work(*lazy, seed=0, draws=20, **options), work(members, truth, seed=0, draws=20, **options)
-        )
+        xr.testing.assert_allclose(work(*lazy, **options), work(members, truth, **options))
 
 
 def test_mistakes_are_refused():
@@ -160,4 +158,4 @@ def test_mistakes_are_refused():
     with pytest.raises(DataError, match="levels"):
         quantiles(histogram(truth, [0, 1]), [90])
     with pytest.raises(DataError, match="unlike coordinates"):
-        quantile_tails(members, truth.isel(x=slice(None, None, -1)), seed=0)
+        quantile_tails(members, truth.isel(x=slice(None, None, -1)))

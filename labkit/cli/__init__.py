@@ -53,7 +53,7 @@ Score an output tree (ours or CorrDiff's own NetCDF): RMSE, MAE, fair CRPS, spre
   labkit score ensemble.nc --csv scores.csv
   labkit score ensemble.nc --compare other.nc              is the first better than the other, or was it luck?
 
-A comparison is paired over the times that both have: first less second, its block-bootstrap interval, and the
+A comparison is paired over the times that both have: first less second, its 95 % interval, and the
 probability p of a difference as large where there is none, in p_adjusted for the number of lines too.
 """
 DATA_HELP = """\
@@ -144,7 +144,6 @@ def _parser() -> argparse.ArgumentParser:
     other = score.add_mutually_exclusive_group()
     other.add_argument("--compare", type=Path, metavar="TREE", help="another run of the same cases")
     other.add_argument("--by", help="scores of each season, hour, surface, height, rain (of the input) or mean")
-    score.add_argument("--block", type=_positive, help="times drawn together in a comparison (default: cube root)")
 
     add_verbs(partial(_verb, verbs))
     add_verb(partial(_verb, verbs))
@@ -242,10 +241,13 @@ def _compared(tree, options):
     from labkit.verify.compare import compare_trees, comparison_table
 
     with open_tree(options.compare) as other:
-        comparison = compare_trees(tree, other, block=options.block)
+        comparison = compare_trees(tree, other)
     times, level = comparison.attrs["times"], comparison.attrs["level"]
     print(f"first {options.tree}, second {options.compare}: {times} times, {100 * level:g} % interval")
     _say_left_out(comparison.attrs["left_out"])
+    untold = int((comparison.p.isnull() & comparison.difference.notnull()).sum())
+    if untold:
+        print(f"too few independent cases to say how sure {untold} of {comparison.p.size} differences are (-)")
     return comparison_table(comparison)
 
 

@@ -27,7 +27,6 @@ from labkit.verify.scores import crps_by_size
 from labkit.verify.spread_skill import binned_spread_skill
 
 ENSEMBLES = ("prediction", "oracle")
-MIN_TIMES = 4  # of fewer a bootstrap over times says nothing
 
 
 def judged(

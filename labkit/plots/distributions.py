@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from labkit.plots import selection
-from labkit.plots.calibration import MIN_TIMES, judged
+from labkit.plots.calibration import judged
 from labkit.plots.colours import SOURCE_COLOURS, SOURCE_LABELS
 from labkit.variables import Variable
 from labkit.verify.distributions import exceedance_tails, quantile_tails
@@ -47,11 +47,11 @@ def distribution_data(
     for source, members in ensembles.items():
         pit[source] = flatness(pit_tables(members, truth, seed=seed, bins=10), seed=seed)
         pit[source].attrs["left_out"] = truth.attrs["left_out"]
-        quantiles[source] = _honest(quantile_tails(members, truth, levels=levels, seed=seed), truth, members)
+        quantiles[source] = _honest(quantile_tails(members, truth, levels=levels), members)
         # A few thresholds at a time, so that memory does not grow with their number.
         groups = np.array_split(steps[:-1], np.clip(members.size * STEPS // AT_ONCE, 1, STEPS - 1))
-        each = [exceedance_tails(members, truth, thresholds=list(group), seed=seed) for group in groups]
-        shares[source] = _honest(xr.concat(each, "threshold"), truth, members)
+        each = [exceedance_tails(members, truth, thresholds=list(group)) for group in groups]
+        shares[source] = _honest(xr.concat(each, "threshold"), members)
     return Distributions(pit, quantiles, shares)
 
 
@@ -129,10 +129,8 @@ def level_names(one: xr.Dataset) -> list[str]:
     return [f"{100 * float(level):g} %: {float(value):.3g}" for level, value in zip(one.level, one.truth, strict=True)]
 
 
-def _honest(found: xr.Dataset, truth: xr.DataArray, members: xr.DataArray) -> xr.Dataset:
-    """Bounds that cannot be known made NaN."""
-    if truth.sizes["time"] < MIN_TIMES:
-        found = found.assign(low=found.low * np.nan, high=found.high * np.nan)
+def _honest(found: xr.Dataset, members: xr.DataArray) -> xr.Dataset:
+    """Bounds that cannot be known of a lone member made NaN."""
     if members.sizes["ensemble"] < 2:
         found = found.assign({name: found[name] * np.nan for name in ("member_low", "member_high", "p")})
     return found

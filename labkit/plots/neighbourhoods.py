@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from labkit.errors import DataError
 from labkit.plots import selection
-from labkit.plots.calibration import MIN_TIMES, judged
+from labkit.plots.calibration import judged
 from labkit.plots.colours import SOURCE_COLOURS, SOURCE_LABELS, THRESHOLD_COLOURS
 from labkit.variables import Variable
 from labkit.verify.bootstrap import interval, resampled_means
@@ -49,7 +49,6 @@ def fss_data(
     threshold: float,
     thresholds: Sequence[float] | None = None,
     times: Sequence[int] | None = None,
-    seed: int = 0,
 ) -> Neighbourhoods:
     """FSS of values above the threshold by window and source, and the model's for several thresholds.
 
@@ -69,7 +68,7 @@ def fss_data(
     sums = {s: _sums(field, truth, threshold, windows, window_km) for s, field in fields.items()}
     sources = {s: fss_of(one) for s, one in sums.items()}
     sources[SINGLE] = _single(fields["prediction"], truth, threshold, windows, window_km)
-    own = sources["prediction"].merge(_bounds(sums["prediction"], seed))
+    own = sources["prediction"].merge(_bounds(sums["prediction"]))
     sources["prediction"] = own.assign_attrs(left_out=truth.attrs["left_out"])
     steps = list(thresholds_of(known, truth) if thresholds is None else thresholds)
     several = [fss_of(_sums(fields["prediction"], truth, step, windows, window_km)) for step in steps]
@@ -115,11 +114,10 @@ def fss_figure(
     threshold: float,
     thresholds: Sequence[float] | None = None,
     times: Sequence[int] | None = None,
-    seed: int = 0,
 ) -> Figure:
     """FSS against the width of the window: all sources at one threshold, and the model at several."""
     known = selection.variable_of(tree, variable)
-    data = fss_data(tree, variable, threshold=threshold, thresholds=thresholds, times=times, seed=seed)
+    data = fss_data(tree, variable, threshold=threshold, thresholds=thresholds, times=times)
     figure = Figure(figsize=(11, 4.4), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     fss_axes(left, data, known)
@@ -184,11 +182,9 @@ def _single(members, truth, threshold: float, windows, window_km: np.ndarray) ->
     return fss_of(xr.concat(each, "ensemble"), over=("time", "ensemble"))
 
 
-def _bounds(sums: xr.Dataset, seed: int) -> xr.Dataset:
-    """95 % of the FSS drawn from blocks of times; NaN for few times."""
-    drawn = interval(fss_of(sums.map(resampled_means, seed=seed), over=()).fss)
-    if sums.sizes["time"] < MIN_TIMES:
-        drawn = drawn * np.nan
+def _bounds(sums: xr.Dataset) -> xr.Dataset:
+    """95 % intervals of the FSS over times; NaN where these are too few to say."""
+    drawn = interval(fss_of(sums.map(resampled_means), over=()).fss)
     return xr.Dataset({name: drawn.sel(bound=name, drop=True) for name in ("low", "high")})
 
 

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from labkit.errors import DataError
 from labkit.plots import selection
-from labkit.plots.calibration import MIN_TIMES, judged
+from labkit.plots.calibration import judged
 from labkit.plots.colours import SOURCE_COLOURS, SOURCE_LABELS
 from labkit.verify.bootstrap import interval
 from labkit.verify.probability import brier, ensemble_table, reliability_diagram, resampled_tables, roc, roc_area
@@ -27,7 +27,7 @@ CLIMATE = "#8c8c8c"
 @dataclass(frozen=True)
 class Reliability:
     """Of one source: `curve` (bin) as of `reliability_diagram`, `roc` (point), and `scores` (bound: low, estimate,
-    high) with the PARTS and `base_rate`. Bounds are NaN where the times are too few for a bootstrap."""
+    high) with the PARTS and `base_rate`. Bounds are NaN where the times are too few, or too alike, to say."""
 
     curve: xr.Dataset
     roc: xr.Dataset
@@ -132,23 +132,20 @@ def scores_text(data: Mapping[str, Reliability]) -> str:
         lines.append(f"{name.replace('_', ' '):<12}{values}")
     first = next(iter(data.values()))
     low, high = (first.score("skill", bound) for bound in ("low", "high"))
-    sure = f"95 %: {low:.3f} to {high:.3f}" if np.isfinite(low) else "no interval: too few times"
+    sure = f"95 %: {low:.3f} to {high:.3f}" if np.isfinite(low) else "no interval: too few independent times"
     return "\n".join([*lines, "", f"skill of the {SOURCE_LABELS['prediction'].lower()},", sure])
 
 
 def _reliability(members: xr.DataArray, truth: xr.DataArray, threshold: float, seed: int) -> Reliability:
-    n, times = members.sizes["ensemble"], truth.sizes["time"]
+    n = members.sizes["ensemble"]
     bins = None if n < MOST_BINS else 10
-    with warnings.catch_warnings():  # a rare probability is in none of some draws
+    with warnings.catch_warnings():  # a rare probability is in none of some draws of roles
         warnings.filterwarnings("ignore", "All-NaN slice", RuntimeWarning)
         curve = reliability_diagram(members, truth, threshold, seed=seed, bins=bins)
     table = ensemble_table(members, truth, threshold, bins=bins).compute()
     scores = _scores(table.sum("time"), n).expand_dims(bound=["estimate"])
-    if times < MIN_TIMES:
-        curve = curve.assign(low=curve.low * np.nan, high=curve.high * np.nan)
-    else:
-        scores = xr.concat([scores, _scores(resampled_tables(table, seed=seed), n).map(interval)], "bound")
-    scores = scores.reindex(bound=["low", "estimate", "high"])
+    bounds = _scores(resampled_tables(table), n).map(interval)
+    scores = xr.concat([scores, bounds], "bound").sel(bound=["low", "estimate", "high"])
     return Reliability(curve, roc(table.sum("time")), scores)
 
 

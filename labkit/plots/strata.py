@@ -6,7 +6,6 @@ None of the strata is taken from the truth: a forecast that always cries wolf do
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,7 +16,7 @@ from matplotlib.figure import Figure
 
 from labkit.errors import DataError
 from labkit.plots import selection
-from labkit.plots.calibration import MIN_TIMES, judged
+from labkit.plots.calibration import judged
 from labkit.plots.colours import SOURCE_COLOURS, SOURCE_LABELS
 from labkit.variables import canonical, lookup
 from labkit.verify.compare import score_interval
@@ -60,24 +59,18 @@ def strata_of(tree: xr.DataTree, variable: str, by: str, *, times: Sequence[int]
     return surface(field) if by == "surface" else bands(field, HEIGHT_EDGES_M, units="m")
 
 
-def strata_data(
-    tree: xr.DataTree, variable: str, *, by: str, times: Sequence[int] | None = None, seed: int = 0
-) -> xr.Dataset:
+def strata_data(tree: xr.DataTree, variable: str, *, by: str, times: Sequence[int] | None = None) -> xr.Dataset:
     """Scores by (source, stratum, bound: low, estimate, high) in the variable's unit, with `count` of cells and
-    `times`, how many have any. Bounds are of a block bootstrap over times, NaN where there are few of them. Strata
-    without a cell are left out; the attribute `left_out` says what not all sources have."""
+    `times`, how many have any. Bounds are intervals over times, NaN where these are too few, or too alike, to say.
+    Strata without a cell are left out; the attribute `left_out` says what not all sources have."""
     truth, fields = judged(tree, variable, SOURCES, times=times)
     strata = strata_of(tree, variable, by, times=truth.attrs["times"]).load()
     cells = {s: cell_statistics(f, truth) for s, f in fields.items()}
     sums = {s: stratified_sums(c, strata) for s, c in cells.items()}
-    with warnings.catch_warnings():  # single fields have no spread, and some draws nothing of a rare stratum
-        warnings.filterwarnings("ignore", "All-NaN slice", RuntimeWarning)
-        scores = xr.concat([score_interval(one, seed=seed) for one in sums.values()], "source")
+    scores = xr.concat([score_interval(one) for one in sums.values()], "source")
     count = sums["prediction"]["count"]
     seen = (count > 0).sum("time")
-    estimate = scores.bound == "estimate"
-    scores = scores[[*SHOWN, "rmse"]].where(estimate | (seen >= MIN_TIMES))
-    scores = scores.assign(count=count.sum("time"), times=seen).assign_coords(source=list(sums))
+    scores = scores[[*SHOWN, "rmse"]].assign(count=count.sum("time"), times=seen).assign_coords(source=list(sums))
     return scores.isel(stratum=np.flatnonzero(seen.values > 0)).assign_attrs(by=by, left_out=truth.attrs["left_out"])
 
 
@@ -86,12 +79,10 @@ def strata_table(data: xr.Dataset) -> pd.DataFrame:
     return data.to_dataframe(dim_order=["source", "stratum", "bound"]).reset_index()
 
 
-def strata_figure(
-    tree: xr.DataTree, variable: str, *, by: str, times: Sequence[int] | None = None, seed: int = 0
-) -> Figure:
+def strata_figure(tree: xr.DataTree, variable: str, *, by: str, times: Sequence[int] | None = None) -> Figure:
     """CRPS, bias and spread over skill of all sources in each stratum, with their intervals."""
     known = selection.variable_of(tree, variable)
-    data = strata_data(tree, variable, by=by, times=times, seed=seed)
+    data = strata_data(tree, variable, by=by, times=times)
     figure = Figure(figsize=(12, 1.6 + 0.5 * data.sizes["stratum"]), layout="constrained")
     for axis, (name, title) in zip(figure.subplots(1, 3, sharey=True), SHOWN.items(), strict=True):
         strata_axes(axis, data, name)

@@ -28,7 +28,6 @@ def wind_pressure_figure(
     averaging_min: int = 10,
     relations: Sequence[Relation] = (ATKINSON_HOLLIDAY,),
     environment_pa: float = ENVIRONMENT_PA,
-    seed: int = 0,
 ) -> Figure:
     """Highest 10 m wind (m/s) against lowest pressure (hPa) of every source at all times, `time` emphasised, with the
     relations given and the one fitted to the members, its band of 95 %.
@@ -58,7 +57,7 @@ def wind_pressure_figure(
         wind = relation.averaged_over(averaging_min).wind(100 * hectopascals)
         axis.plot(hectopascals, wind, dash, color="#444444", lw=1.4, label=f"{relation.name}, {minutes}")
     if "prediction" in pairs:
-        _fitted(axis, _fit(pairs["prediction"], averaging_min, environment_pa, seed), hectopascals)
+        _fitted(axis, _fit(pairs["prediction"], averaging_min, environment_pa), hectopascals)
     axis.set(xlim=(high, low), ylim=(0, None))
     environment = f"environment {environment_pa / 100:g} hPa in the fit"
     axis.set(xlabel=f"{label_of('min_pressure', 'hPa')}, {environment}", ylabel=f"highest 10 m wind, {minutes} [m s-1]")
@@ -111,10 +110,10 @@ def _best(axis: Axes, best_track: xr.Dataset, averaging_min: int) -> None:
     )
 
 
-def _fit(pair, averaging_min: int, environment_pa: float, seed: int) -> Fit | None:
+def _fit(pair, averaging_min: int, environment_pa: float) -> Fit | None:
     """The members' own relation; None where their pressures are too few or too alike to tell one."""
     try:
-        return fit(*pair, averaging_min=averaging_min, environment_pa=environment_pa, seed=seed)
+        return fit(*pair, averaging_min=averaging_min, environment_pa=environment_pa)
     except DataError:
         return None
 

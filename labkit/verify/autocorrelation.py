@@ -59,7 +59,7 @@ def autocorrelation_draws(
     """`autocorrelation` of times drawn again in blocks, (draw, ..., lag): put lengths or `bootstrap.interval` on it."""
     sums = pair_sums(field, spacing_km=spacing_km, direction=direction, centre=centre)
     rest = sums.sum([d for d in over if d in sums.dims and d != dim])
-    return _ratio(resampled_means(rest, dim=dim, block=block, draws=draws, seed=seed))
+    return _ratio(resampled_means(rest, dim=dim, draws=draws, seed=seed))
 
 
 def pair_sums(

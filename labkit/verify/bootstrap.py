@@ -1,86 +1,103 @@
-"""How sure is a figure that was averaged over times? Block-bootstrap intervals and paired differences.
+"""How sure is a figure that was averaged over times? Intervals and paired differences for hours that are alike.
 
-Neighbouring hours resemble each other, so that whole blocks of them are drawn again, with replacement and round the
-end of the record (Politis & Romano 1992). What is resampled are means over time; any figure that is a function of
-means (a ratio of spectra, a root mean square, an autocorrelation) is worked out anew from each draw of them.
+Each time is left out by turns (the jackknife: Tukey 1958; Miller 1974), and any figure that is a function of means over
+time (a ratio of spectra, a root mean square, an autocorrelation) is worked out anew: how far it moves is that time's
+influence on it. The influences are a series in time, whose cosine transform says how persistent it is. Each of a family
+of spectra, AR(1) with lag-1 correlations of -0.95 to 0.998 under the reference prior of Berger & Yang (1994), and some
+of them with noise on top, is weighted with how well it explains that transform, and the interval is of Student's t with
+the standard error that each of them gives (fixed-b as in Mueller 2004, but for the weights). Steps between the times
+enter, so that days far apart are worth more than hours in a row. Nothing is drawn by lot.
+
+Coverage at 95 % and share of p below 0.05 without a difference, `python benchmarks/bench_intervals.py`, 2000 trials:
+
+@TABLE@
 """
 
 from __future__ import annotations
 
-import math
+from functools import lru_cache, partial
 
 import numpy as np
 import xarray as xr
+from scipy.special import stdtr
 
 from labkit.errors import DataError
 
 DRAW = "draw"
-
-
-def block_counts(n: int, *, block: int | None = None, draws: int = 1000, seed: int) -> np.ndarray:
-    """How often each of `n` times comes in each draw, (draw, n) whole numbers; every row adds up to `n`.
-
-    block: neighbours drawn together, by default n^(1/3) rounded up, the order that is best for the variance of a mean
-    (Hall, Horowitz & Jing 1995). Raises DataError where the block is not within 1 and n.
-    """
-    block = math.ceil(n ** (1 / 3) - 1e-9) if block is None else block
-    if not 1 <= block <= n:
-        raise DataError(
-            "bootstrap block", found=f"{block} of {n} times", expected=f"1 to {n}", todo="choose a shorter block"
-        )
-    starts = np.random.default_rng(seed).integers(0, n, (draws, math.ceil(n / block)))
-    times = ((starts[:, :, None] + np.arange(block)) % n).reshape(draws, -1)[:, :n]
-    rows = np.arange(draws)[:, None] * n
-    return np.bincount((rows + times).ravel(), minlength=draws * n).reshape(draws, n)
+MOST = 100  # times left out one by one; in longer records neighbours go together
+FEWEST = 4  # known times; fewer say nothing of how sure a figure is
+APART = 1e6  # steps between cases that have nothing to do with each other
+WHOLE = -1.0  # the position of the draw that leaves nothing out
+LONE = 1.25  # independent cases, below which a record is one case of its weather
+NOISY = 0.03  # prior probability of noise on top of what persists
+SHARES = (0.3, 0.6)  # of the variance that persists, where there is noise
+SLAB = 20_000  # figures looked at together
+BOUNDS = ("low", "high")
 
 
 def resampled_means(
-    values: xr.DataArray, *, dim: str = "time", block: int | None = None, draws: int = 1000, seed: int
+    values: xr.DataArray, *, dim: str = "time", ordered: bool = True, draws: int = MOST, seed: int | None = None
 ) -> xr.DataArray:
-    """Means of `values` over `dim` in each draw: `dim` is replaced by `draw`; NaN is left out, lazy where the input is.
+    """Means of `values` over `dim` with nothing and then each time left out: `dim` is replaced by `draw`, whose
+    coordinate says where in time (in usual steps, -1 for nothing); NaN is left out, lazy where the input is.
 
-    Two arrays with equal `dim` and equal arguments are drawn alike, so that their ratio or difference is a paired one.
+    Any figure worked out of such means has an `interval`. ordered: whether neighbours along `dim` are alike; False for
+    separate cases, such as storms. draws: at most so many; neighbours are left out together where there are more times.
+    seed: of no effect, since nothing is drawn by lot.
     """
-    counts = xr.DataArray(block_counts(values.sizes[dim], block=block, draws=draws, seed=seed), dims=(DRAW, dim))
+    position = _positions(values, dim) if ordered else APART * np.arange(values.sizes[dim])
+    groups = np.array_split(np.argsort(position, kind="stable"), min(len(position), draws, MOST))
+    at = [position[group].mean() for group in groups]
+    inside = np.zeros((len(groups), len(position)))
+    for row, group in zip(inside, groups, strict=True):
+        row[group] = 1
+    inside = xr.DataArray(inside, dims=(DRAW, dim), coords={DRAW: at})
     values = values.drop_vars([name for name in values.coords if dim in values[name].dims]).astype(np.float64)
     there = values.notnull()
-    weight = xr.dot(counts.astype(np.float64), there.astype(np.float64), dim=dim)
-    total = xr.dot(counts.astype(np.float64), values.where(there, 0.0), dim=dim)
+    sums, counts = xr.dot(inside, values.where(there, 0.0), dim=dim), xr.dot(inside, there.astype(np.float64), dim=dim)
+    with_more = [
+        (part.sum(DRAW).expand_dims({DRAW: [WHOLE]}), part.sum(DRAW) + _more(len(at)) * part) for part in (sums, counts)
+    ]
+    total, weight = (xr.concat(parts, DRAW) for parts in with_more)
     return total / weight.where(weight > 0)
 
 
-def interval(draws: xr.DataArray, *, level: float = 0.95) -> xr.DataArray:
-    """The central interval of the draws that holds `level` of them: `draw` is replaced by `bound` ("low", "high")."""
-    if draws.chunks is not None:
-        draws = draws.chunk({DRAW: -1})
-    tails = [(1 - level) / 2, (1 + level) / 2]
-    bounds = draws.quantile(tails, dim=DRAW).drop_vars("quantile").rename(quantile="bound")
-    return bounds.assign_coords(bound=["low", "high"])
+def interval(draws: xr.DataArray, *, level: float = 0.95, positive: bool = False) -> xr.DataArray:
+    """The interval of a figure that holds it with probability `level`: `draw` is replaced by `bound` ("low", "high").
+
+    draws: the figure of `resampled_means`. positive: the figure cannot be zero or below, so that its logarithm is what
+    is bounded. NaN where the times cannot tell: fewer than FEWEST, one without which there is no figure, or so alike
+    that they are less than LONE independent cases (with a probability above a half).
+    """
+    function = partial(_bounds, level=level, position=_of_draws(draws))
+    figure = np.log(draws.where(draws > 0)) if positive else draws
+    bounds = _by_figure(function, figure, [["bound"]], {"bound": 2}).assign_coords(bound=list(BOUNDS))
+    bounds = bounds.transpose("bound", ...)
+    return np.exp(bounds) if positive else bounds
 
 
 def length_interval(draws: xr.DataArray, *, level: float = 0.95) -> xr.DataArray:
-    """Interval of a length over its draws, of which those that never reach it count as longer than any: NaN where a
-    bound lies among them."""
-    tails = [(1 - level) / 2, (1 + level) / 2]
-    bounds = draws.fillna(np.inf).quantile(tails, dim=DRAW, method="nearest")
-    return bounds.where(np.isfinite(bounds))
+    """`interval` of a length, of which draws that never reach it count as longer than any: NaN where a bound lies among
+    them."""
+    reached = draws.notnull()
+    bounds = interval(draws.fillna(draws.max(DRAW)), level=level, positive=True)
+    told = reached.sel({DRAW: WHOLE}, drop=True) & (reached.all(DRAW) | (bounds.bound == "low"))
+    return bounds.where(told)
+
+
+def chance(draws: xr.DataArray) -> xr.DataArray:
+    """Two-sided probability of a figure as far from zero where it is none: below 0.05 where zero lies outside the 95 %
+    `interval`, NaN where that is."""
+    return _by_figure(partial(_chance, position=_of_draws(draws)), draws, [[]], {})
 
 
 def paired_difference(
-    first: xr.DataArray,
-    second: xr.DataArray,
-    *,
-    dim: str = "time",
-    block: int | None = None,
-    draws: int = 2000,
-    seed: int,
-    level: float = 0.95,
+    first: xr.DataArray, second: xr.DataArray, *, dim: str = "time", ordered: bool = True, level: float = 0.95
 ) -> xr.Dataset:
     """Mean over `dim` of first - second, which must be of the same times, and how sure its sign is.
 
-    Returns `difference`, `low`, `high` (the interval) and `p`, the two-sided probability of a difference as large
-    where there is none: of draws about the difference, centred on zero (Hall & Wilson 1991). Raises DataError where
-    the times differ.
+    Returns `difference`, `low`, `high` (the `interval`) and `p`, the `chance` of a difference as large where there is
+    none. Raises DataError where the times differ.
     """
     try:
         difference = xr.align(first, second, join="exact")[0] - second
@@ -91,15 +108,152 @@ def paired_difference(
             expected="the same times in both",
             todo="select those that both have",
         ) from error
-    mean = difference.mean(dim)
-    drawn = resampled_means(difference, dim=dim, block=block, draws=draws, seed=seed)
-    bounds = interval(drawn, level=level)
-    exceeded = (abs(drawn - mean) >= abs(mean)).sum(DRAW)
-    return xr.Dataset(
-        {
-            "difference": mean,
-            "low": bounds.sel(bound="low", drop=True),
-            "high": bounds.sel(bound="high", drop=True),
-            "p": (exceeded + 1) / (draws + 1),
-        }
+    return tested(resampled_means(difference, dim=dim, ordered=ordered), level=level)
+
+
+def tested(draws: xr.DataArray, *, level: float = 0.95) -> xr.Dataset:
+    """`difference`, its bounds `low` and `high`, and `p`: of a difference worked out of `resampled_means`."""
+    bounds = interval(draws, level=level)
+    found = {name: bounds.sel(bound=name, drop=True) for name in BOUNDS}
+    return xr.Dataset({"difference": draws.sel({DRAW: WHOLE}, drop=True), **found, "p": chance(draws)})
+
+
+def _more(n: int) -> float:
+    """How many times more one of `n` times counts: so that a figure moves by about a third of its standard error."""
+    return n**0.5 / 3
+
+
+def _positions(values: xr.DataArray, dim: str) -> np.ndarray:
+    """Where in time each is, in usual steps: the lower quartile of all, so that of a few storms of some hours each it is
+    the hours that set it. One after the other where the coordinate does not say."""
+    index = values.indexes.get(dim)
+    try:
+        since = np.asarray(index - index[0])
+        since = (since / np.timedelta64(1, "s") if since.dtype.kind == "m" else since).astype(np.float64)
+    except (TypeError, ValueError):  # none, words, or several levels
+        return np.arange(float(values.sizes[dim]))
+    since = since - since.min()
+    steps = np.diff(np.unique(since))
+    return since / np.quantile(steps, 0.25, method="lower") if steps.size else since
+
+
+def _of_draws(draws: xr.DataArray) -> tuple[float, ...]:
+    """Positions of the times that were left out."""
+    if DRAW not in draws.indexes or draws[DRAW].values[0] != WHOLE:
+        expected = "a figure of means of `resampled_means`, with their coordinate"
+        raise DataError("interval", found=f"values over {draws.dims}", expected=expected, todo="work it out of them")
+    return tuple(draws[DRAW].values[1:].tolist())
+
+
+def _by_figure(function, draws: xr.DataArray, dims: list[list[str]], sizes: dict[str, int]) -> xr.DataArray:
+    return xr.apply_ufunc(
+        function,
+        draws if draws.chunks is None else draws.chunk({DRAW: -1}),
+        input_core_dims=[[DRAW]],
+        output_core_dims=dims,
+        dask="parallelized",
+        output_dtypes=[np.float64],
+        dask_gufunc_kwargs={"output_sizes": sizes},
     )
+
+
+def _bounds(draws: np.ndarray, *, position: tuple[float, ...], level: float) -> np.ndarray:
+    """Bounds (..., 2) of figures (..., draw)."""
+    rows = draws.reshape(-1, draws.shape[-1])
+    far = np.full(len(rows), np.nan)
+    for some, errors, weights, free in _laws(rows, position):
+        far[some] = _distance(errors, weights, free, 1 - level)
+    return (rows[:, :1] + far[:, None] * [-1, 1]).reshape(*draws.shape[:-1], 2)
+
+
+def _chance(draws: np.ndarray, *, position: tuple[float, ...]) -> np.ndarray:
+    rows = draws.reshape(-1, draws.shape[-1])
+    p = np.full(len(rows), np.nan)
+    for some, errors, weights, free in _laws(rows, position):
+        p[some] = _beyond(abs(rows[some, 0]), errors, weights, free)
+    return p.reshape(draws.shape[:-1])
+
+
+def _laws(rows: np.ndarray, position: tuple[float, ...]):
+    """Of figures (figure, draw), as many at once as know the same number of times: which, the standard errors that the
+    spectra give, how well these explain the influences, both (figure, spectrum), and the degrees of freedom."""
+    n = len(position)
+    if n < FEWEST:
+        return
+    waves, spectra, prior = _family(position)
+    influence = (n / _more(n) + 1) * (rows[:, 1:] - rows[:, :1])
+    # A time that the figure does not know has no influence. Where none has any, the figure is of one time alone, unless
+    # it is zero at all of them, as of a run beside itself.
+    known = (influence != 0).sum(1)
+    known[(known == 0) & (rows[:, 0] == 0)] = n
+    known[~np.isfinite(influence).all(1)] = 0
+    for count in np.unique(known[known >= FEWEST]):
+        same = np.flatnonzero(known == count)
+        for some in np.array_split(same, -(-len(same) // SLAB)):
+            power = (influence[some] @ waves[1:].T) ** 2
+            variance = power @ (1 / spectra[:, 1:]).T / (n - 1)
+            fits = np.log(np.where(variance > 0, variance, 1.0)) + np.log(spectra[:, 1:]).mean(1)
+            weights = np.log(prior) - (count - 1) / 2 * fits
+            weights = np.exp(weights - weights.max(1, keepdims=True))
+            weights /= weights.sum(1, keepdims=True)
+            told = (weights @ (spectra[:, 0] * LONE > n) <= 0.5) | (variance == 0).all(1)
+            errors = np.sqrt(variance * spectra[:, 0] / n)
+            yield some[told], errors[told], weights[told], count - 1
+
+
+def _beyond(distance: np.ndarray, errors: np.ndarray, weights: np.ndarray, free: int) -> np.ndarray:
+    """Probability (figure,) of lying further off than `distance` (figure,); 1 where that and all errors are zero."""
+    ratio = np.divide(distance[:, None], errors, out=np.zeros_like(errors), where=errors > 0)
+    ratio[(errors == 0) & (distance[:, None] > 0)] = np.inf
+    return 1 - (weights * (1 - _tails(free, ratio))).sum(1)
+
+
+def _distance(errors: np.ndarray, weights: np.ndarray, free: int, outside: float) -> np.ndarray:
+    """The distance (figure,) beyond which lies the probability `outside`: by bisection of its logarithm."""
+    low, high = (np.log(np.maximum(e, np.finfo(float).tiny)) for e in (errors.min(1), errors.max(1) * 1e4))
+    for _ in range(24):
+        middle = (low + high) / 2
+        wide = _beyond(np.exp(middle), errors, weights, free) < outside
+        low, high = np.where(wide, low, middle), np.where(wide, middle, high)
+    return np.where(errors.max(1) > 0, np.exp(high), 0.0)
+
+
+def _tails(free: int, ratio: np.ndarray) -> np.ndarray:
+    """Two-sided tail probability of Student's t, from a table in the logarithm of the ratio: exact to 1e-6."""
+    grid, tail = _table(int(free))
+    with np.errstate(divide="ignore"):
+        return np.interp(np.log(ratio), grid, tail, left=1.0, right=0.0)
+
+
+@lru_cache(maxsize=256)
+def _table(free: int) -> tuple[np.ndarray, np.ndarray]:
+    grid = np.linspace(np.log(1e-7), np.log(1e7), 8001)
+    return grid, 2 * stdtr(free, -np.exp(grid))
+
+
+@lru_cache(maxsize=32)
+def _family(position: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Cosines (wave, time), the mean square of series of unit variance along them (spectrum, wave), and the prior
+    probability of each spectrum; wave 0 is the mean times the root of the number of times."""
+    at = np.asarray(position)
+    n = len(at)
+    waves = np.sqrt(2 / n) * np.cos(np.pi / n * np.arange(n)[:, None] * (np.arange(n) + 0.5))
+    waves[0] = np.sqrt(1 / n)
+    lag = abs(at[:, None] - at)
+
+    def along(rho: float) -> np.ndarray:
+        # abs(rho)^lag cos(pi lag) is a covariance for any lag, and rho^lag for whole ones.
+        covariance = abs(rho) ** lag * (np.cos(np.pi * lag) if rho < 0 else 1.0)
+        return np.einsum("ij,ij->i", waves @ covariance, waves)
+
+    bare = np.array([along(rho) for rho in _evenly(-0.95, 0.998, 36)])
+    slow = np.array([along(rho) for rho in _evenly(0.7, 0.998, 12)])
+    spectra = np.concatenate([bare, *(1 - share + share * slow for share in SHARES)])
+    prior = np.full(len(spectra), NOISY / len(slow) / len(SHARES))
+    prior[: len(bare)] = (1 - NOISY) / len(bare)
+    return waves, np.maximum(spectra, 1e-9), prior
+
+
+def _evenly(low: float, high: float, count: int) -> np.ndarray:
+    """Correlations evenly spread under the reference prior, 1 / sqrt(1 - rho^2): evenly in their arc cosine."""
+    return np.cos(np.linspace(np.arccos(low), np.arccos(high), count))

@@ -1,7 +1,7 @@
 """Is one run better than another, or was it luck? Scores of two output trees over the same times, paired.
 
-Both are drawn again over the same blocks of times, so that the weather that was hard for both takes no part in the
-difference. Root mean squares and ratios are worked out anew from each draw's sums.
+The same times are left out of both by turns, so that the weather that was hard for both takes no part in the
+difference. Root mean squares and ratios are worked out anew from what is left each time.
 """
 
 from __future__ import annotations
@@ -13,23 +13,22 @@ import xarray as xr
 
 from labkit.errors import DataError
 from labkit.variables import lookup
-from labkit.verify.bootstrap import DRAW, interval, resampled_means
+from labkit.verify.bootstrap import DRAW, WHOLE, interval, resampled_means, tested
 from labkit.verify.common import on_common_cells, shortfall, with_left_out
 from labkit.verify.scores import cell_statistics, cell_sums, scores_of
 
 SCORES = ("crps", "rmse", "mae", "bias", "spread_skill")
+POSITIVE = ("rmse", "mae", "spread", "spread_skill")
 
 
-def score_interval(
-    sums: xr.Dataset, *, seed: int, block: int | None = None, draws: int = 1000, level: float = 0.95
-) -> xr.Dataset:
-    """Every score over the times with its block-bootstrap interval, along `bound` (low, estimate, high).
+def score_interval(sums: xr.Dataset, *, level: float = 0.95) -> xr.Dataset:
+    """Every score over the times with its `bootstrap.interval`, along `bound` (low, estimate, high).
 
     sums: `scores.cell_sums` by time (and by strata, or for maps by cell with over=()).
     """
-    drawn = _drawn(sums, block=block, draws=draws, seed=seed)
-    bounds = scores_of(drawn).map(interval, level=level)
-    estimate = scores_of(_total(sums)).expand_dims(bound=["estimate"])
+    drawn = scores_of(_drawn(sums))
+    bounds = drawn.map(lambda score: interval(score, level=level, positive=score.name in POSITIVE))
+    estimate = scores_of(sums.sum("time").assign_attrs(sums.attrs)).expand_dims(bound=["estimate"])
     return xr.concat([bounds, estimate], "bound").sel(bound=["low", "estimate", "high"])
 
 
@@ -37,67 +36,41 @@ def score_maps(
     forecast: xr.DataArray,
     truth: xr.DataArray,
     *,
-    seed: int,
-    block: int | None = None,
-    draws: int = 200,
     level: float = 0.95,
     estimator: str = "fair",
 ) -> xr.Dataset:
     """Maps of scores, such as `bias` and `crps`, over the times, (bound, y, x), with intervals as `score_interval`.
 
-    Lazy where the input is: give it chunks of rows (y), since all draws of a cell are held at once.
+    Lazy where the input is: give it chunks of rows (y), since all times of a cell are held at once.
     """
     cells = cell_statistics(forecast, truth, estimator=estimator)
     if cells.error.chunks is not None:
         cells = cells.chunk(time=-1)
-    return score_interval(cell_sums(cells, over=()), seed=seed, block=block, draws=draws, level=level)
+    return score_interval(cell_sums(cells, over=()), level=level)
 
 
-def paired_scores(
-    first: xr.Dataset,
-    second: xr.Dataset,
-    *,
-    seed: int,
-    block: int | None = None,
-    draws: int = 2000,
-    level: float = 0.95,
-) -> xr.Dataset:
+def paired_scores(first: xr.Dataset, second: xr.Dataset, *, level: float = 0.95) -> xr.Dataset:
     """Scores of two forecasts of the same truth and what lies between them, along `score` (SCORES).
 
     first, second: `scores.cell_sums` by time, of the same times and cells. Returns `first`, `second`, `difference`,
     first - second (of crps, rmse and mae negative where the first is better; bias and spread-skill are best at 0 and
-    1), its interval `low`, `high` and `p`, the two-sided probability of a difference as large where there is none: of
-    draws about the difference, centred on zero (Hall & Wilson 1991).
+    1), its interval `low`, `high` and `p`, the two-sided probability of a difference as large where there is none; NaN
+    where the times cannot tell (`bootstrap.interval`).
     """
     if not np.array_equal(first["count"], second["count"]):
         found = "scores of different cells or times"
         raise DataError("paired scores", found=found, expected="the same in both", todo="select those that both have")
-    whole = [_stacked(scores_of(_total(sums))) for sums in (first, second)]
-    drawn = [_stacked(scores_of(_drawn(sums, block=block, draws=draws, seed=seed))) for sums in (first, second)]
-    difference = whole[0] - whole[1]
-    spread = drawn[0] - drawn[1]
-    bounds = interval(spread, level=level)
-    reached = (abs(spread - difference) >= abs(difference)).sum(DRAW)
-    return xr.Dataset(
-        {
-            "first": whole[0],
-            "second": whole[1],
-            "difference": difference,
-            "low": bounds.sel(bound="low", drop=True),
-            "high": bounds.sel(bound="high", drop=True),
-            "p": ((reached + 1) / (draws + 1)).where(difference.notnull()),
-        }
-    )
+    drawn = [_stacked(scores_of(_drawn(sums))) for sums in (first, second)]
+    whole = [scores.sel({DRAW: WHOLE}, drop=True) for scores in drawn]
+    found = tested(drawn[0] - drawn[1], level=level)
+    return xr.Dataset({"first": whole[0], "second": whole[1], **found.data_vars})
 
 
 def compare_trees(
     first: xr.DataTree,
     second: xr.DataTree,
     *,
-    seed: int = 0,
     source: str = "prediction",
-    block: int | None = None,
-    draws: int = 2000,
     level: float = 0.95,
     estimator: str = "fair",
 ) -> xr.Dataset:
@@ -117,8 +90,7 @@ def compare_trees(
     parts, compared, said = [], [], {}
     for name in variables:
         sums, said[name] = _paired_sums(first, second, source, name, times, estimator)
-        paired = paired_scores(*sums, seed=seed, block=block, draws=draws, level=level)
-        parts.append(paired.assign(count=sums[0]["count"].sum()))
+        parts.append(paired_scores(*sums, level=level).assign(count=sums[0]["count"].sum()))
         compared.append(sums[0].sizes["time"])
     found = xr.concat(parts, "variable").assign_coords(variable=variables)
     units = [first["truth"][name].attrs.get("units", lookup(name).units) for name in variables]
@@ -149,12 +121,8 @@ def false_discovery(p: xr.DataArray) -> xr.DataArray:
     return p.copy(data=found)
 
 
-def _total(sums: xr.Dataset) -> xr.Dataset:
-    return sums.sum("time").assign_attrs(sums.attrs)
-
-
-def _drawn(sums: xr.Dataset, **options) -> xr.Dataset:
-    return sums.map(resampled_means, **options).assign_attrs(sums.attrs)
+def _drawn(sums: xr.Dataset) -> xr.Dataset:
+    return sums.map(resampled_means).assign_attrs(sums.attrs)
 
 
 def _stacked(scores: xr.Dataset) -> xr.DataArray:

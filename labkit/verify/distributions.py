@@ -1,6 +1,6 @@
 """Are the values right, wherever they fall? Histograms, quantiles, tails with their sampling error, and the PIT.
 
-Quantiles come from histograms with fine bins: these add up over times and chunks and can be drawn again by a bootstrap,
+Quantiles come from histograms with fine bins: these add up over times and chunks and any of them can be left out,
 and an error of up to one bin's width is the price. The truth is one draw: how far its extremes lie from the law by
 chance alone is seen in the members, each of which is a draw of the same size.
 """
@@ -80,10 +80,7 @@ def quantile_tails(
     truth: xr.DataArray,
     *,
     levels: Sequence[float] = (0.5, 0.9, 0.99, 0.999, 0.9999),
-    seed: int,
     bins: int = 2000,
-    block: int | None = None,
-    draws: int = 500,
     level: float = 0.95,
 ) -> xr.Dataset:
     """Quantiles over time and space of truth and members, as `tails` has them, by `level`, in the variable's unit.
@@ -95,7 +92,7 @@ def quantile_tails(
     truth, members = truth.where(known), members.where(known)
     edges = common_edges(members, truth, bins=bins)
     own, each = dask.compute(histogram(truth, edges), histogram(members, edges))
-    resampled = resampled_means(own, block=block, draws=draws, seed=seed)
+    resampled = resampled_means(own)
     drawn = quantiles(resampled.assign_coords({name: own[name] for name in ("left", "right")}), levels)
     own, each = own.sum("time"), each.sum("time")
     found = tails(quantiles(own, levels), drawn, quantiles(each, levels), level=level)
@@ -108,9 +105,6 @@ def exceedance_tails(
     truth: xr.DataArray,
     *,
     thresholds: Sequence[float],
-    seed: int,
-    block: int | None = None,
-    draws: int = 500,
     level: float = 0.95,
 ) -> xr.Dataset:
     """Share of cells and times above each threshold in truth and members, as `tails` has them, by `threshold`."""
@@ -119,7 +113,7 @@ def exceedance_tails(
     steps = xr.DataArray(list(thresholds), dims="threshold", coords={"threshold": list(thresholds)})
     above = [((field > steps) & known).sum(SPACE).astype(np.float64) for field in (truth, members)]
     own, each, cells = dask.compute(*above, known.sum(SPACE).astype(np.float64))
-    drawn = [resampled_means(a, block=block, draws=draws, seed=seed) for a in (own, cells)]
+    drawn = [resampled_means(a) for a in (own, cells)]
     own, each, cells = own.sum("time"), each.sum("time"), cells.sum("time")
     found = tails(own / cells, drawn[0] / drawn[1], each / cells, level=level)
     return found.assign(pooled=each.mean(MEMBER) / cells, beyond=own)
@@ -128,12 +122,12 @@ def exceedance_tails(
 def tails(truth: xr.DataArray, drawn: xr.DataArray, members: xr.DataArray, *, level: float = 0.95) -> xr.Dataset:
     """A figure of the truth beside that of each member, which is a draw of the same size: is the truth one of them?
 
-    truth: (...); drawn: bootstrap draws of it, (draw, ...); members: (ensemble, ...). Returns `truth` with its `low`
-    and `high` by the bootstrap over times; the members' median `member_median` and central interval `member_low`,
-    `member_high`, which holds an exchangeable truth with probability `level`, or (n - 1) / (n + 1) where the n members
-    are too few for that; and `p`, the two-sided probability of a rank as extreme where truth and members are
-    exchangeable, 2 / (n + 1) at least. The bootstrap cannot draw anything larger than was seen, so for the outermost
-    levels trust the members' interval.
+    truth: (...); drawn: the same of `bootstrap.resampled_means`, (draw, ...); members: (ensemble, ...). Returns `truth`
+    with the `low` and `high` of its interval over times; the members' median `member_median` and central interval
+    `member_low`, `member_high`, which holds an exchangeable truth with probability `level`, or (n - 1) / (n + 1) where
+    the n members are too few for that; and `p`, the two-sided probability of a rank as extreme where truth and members
+    are exchangeable, 2 / (n + 1) at least. Leaving times out tells nothing of what is larger than was seen, so for the
+    outermost levels trust the members' interval.
     """
     bounds = interval(drawn, level=level)
     around = members.quantile([(1 - level) / 2, 0.5, (1 + level) / 2], MEMBER, method="weibull")

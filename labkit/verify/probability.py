@@ -149,29 +149,25 @@ def reliability_diagram(
     *,
     seed: int,
     bins: int | None = None,
-    block: int | None = None,
     draws: int = 1000,
     level: float = 0.95,
 ) -> xr.Dataset:
     """`reliability` over time and space, with bars for what was observed and for what chance allows. Computes.
 
-    members (ensemble, time, y, x). low, high: block bootstrap over times of the observed share. consistency_low,
-    consistency_high, expected: from `consistency`.
+    members (ensemble, time, y, x). low, high: `bootstrap.interval` over times of the observed share, within
+    0 and 1. consistency_low, consistency_high, expected: from `consistency`, of so many draws.
     """
     tables = role_tables(members, truth, threshold, bins=bins).compute()
     own = tables.isel(role=0)
     curve = reliability(own.sum("time"))
-    drawn = resampled_tables(own, block=block, draws=draws, seed=seed)
-    bounds = interval(reliability(drawn).observed, level=level)
+    bounds = interval(reliability(resampled_tables(own)).observed, level=level).clip(0, 1)
     curve = curve.assign(low=bounds.sel(bound="low", drop=True), high=bounds.sel(bound="high", drop=True))
-    return curve.merge(consistency(tables, seed=seed + 1, block=block, draws=draws, level=level))
+    return curve.merge(consistency(tables, seed=seed + 1, draws=draws, level=level))
 
 
-def resampled_tables(
-    table: xr.Dataset, *, dim: str = "time", block: int | None = None, draws: int = 1000, seed: int
-) -> xr.Dataset:
-    """Tables of drawn times (`bootstrap.resampled_means`), with `draw` for `dim`: of each any figure can be asked."""
-    return table.map(resampled_means, dim=dim, block=block, draws=draws, seed=seed)
+def resampled_tables(table: xr.Dataset, *, dim: str = "time") -> xr.Dataset:
+    """Tables with times left out (`bootstrap.resampled_means`), `draw` for `dim`: of each any figure can be asked."""
+    return table.map(resampled_means, dim=dim)
 
 
 def consistency(
@@ -190,12 +186,12 @@ def consistency(
     which = (np.arange(times)[None] + rng.integers(0, block, (draws, 1))) // block
     chosen = np.take_along_axis(rng.integers(0, roles, (draws, times + 1)), which, axis=1)
     drawn = xr.Dataset({name: _drawn_roles(tables[name], chosen) for name in ("count", "p", "o")})
-    bounds = interval(reliability(drawn).observed, level=level)
+    bounds = reliability(drawn).observed.quantile([(1 - level) / 2, (1 + level) / 2], DRAW).drop_vars("quantile")
     return xr.Dataset(
         {
             "expected": reliability(tables.sum(("role", "time"))).observed,
-            "consistency_low": bounds.sel(bound="low", drop=True),
-            "consistency_high": bounds.sel(bound="high", drop=True),
+            "consistency_low": bounds.isel(quantile=0),
+            "consistency_high": bounds.isel(quantile=1),
         }
     )
 

@@ -15,7 +15,7 @@ CENTRE = "centre"  # the place of the storm, km
 MEASURES = (CENTRE, "max_wind", "wave_wind", "mean_wind", "rmw", "min_pressure")
 SOURCES = ("interpolation", "regression", "mean", "prediction", "oracle")
 FIGURES = ("crps", "bias", "spread", "error", "achieved")
-MIN_STORMS = 4  # fewer say nothing of how sure a score is
+POSITIVE = ("spread", "error")
 _MOMENTS = ("cases", "crps", "east", "north", "square", "variance")
 
 
@@ -23,9 +23,7 @@ def storm_scores(
     studies: Sequence[xr.DataTree],
     *,
     measures: Sequence[str] = MEASURES,
-    draws: int = 1000,
     level: float = 0.95,
-    seed: int = 0,
 ) -> xr.Dataset:
     """Scores (source, measure) of `cyclones.study` trees against their truth, over all times in which every source has
     the storm: in all members of the ensembles, so that sources are compared on the same cases.
@@ -35,10 +33,10 @@ def storm_scores(
     truth; of the centre the length of that. spread: root mean variance of the members; error: root mean square of the
     bias-free error of the ensemble mean, which the spread of a calibrated ensemble equals but for (1 + 1/n). achieved:
     share of the way from the input (0) to the oracle (1) in CRPS. cases: number of times (measure,). `crps_interval`
-    and so on (bound, source, measure) hold `level` of what comes out when whole storms are drawn again: hours of one
-    storm are alike; NaN for fewer than four storms. NaN where a tree lacks the source.
+    and so on (bound, source, measure) are intervals over whole storms, which have nothing to do with each other, while
+    hours of one storm are alike; NaN for fewer than four storms. NaN where a tree lacks the source.
     """
-    found = [_of(studies, measure, draws, level, seed) for measure in measures]
+    found = [_of(studies, measure, level) for measure in measures]
     return xr.concat(found, xr.Variable("measure", list(measures)))
 
 
@@ -48,7 +46,7 @@ def truth_ranks(studies: Sequence[xr.DataTree], measure: str, *, source: str = "
     return (values[source][..., 0] < truth[None, :, 0]).sum(axis=0)
 
 
-def _of(studies: Sequence[xr.DataTree], measure: str, draws: int, level: float, seed: int) -> xr.Dataset:
+def _of(studies: Sequence[xr.DataTree], measure: str, level: float) -> xr.Dataset:
     names = _names(measure)
     sources = [s for s in SOURCES if all(_has(study, s, names) for study in studies)]
     if not studies or not all(_has(study, "truth", names) for study in studies):
@@ -62,11 +60,9 @@ def _of(studies: Sequence[xr.DataTree], measure: str, draws: int, level: float, 
         moments[:, SOURCES.index(source)] = counts
     sums = xr.DataArray(moments, {"moment": list(_MOMENTS), "source": list(SOURCES)}, ["moment", "source", "storm"])
     made = _figures(sums.sum("storm", skipna=False)).assign(cases=len(truth))
-    drawn = _figures(resampled_means(sums, dim="storm", block=1, draws=draws, seed=seed))
+    drawn = _figures(resampled_means(sums, dim="storm", ordered=False))
     for name in FIGURES:
-        bounds = interval(drawn[name].fillna(0.0), level=level)
-        sure = (len(studies) >= MIN_STORMS) & np.isfinite(made[name]) & drawn[name].notnull().all("draw")
-        made[f"{name}_interval"] = bounds.where(sure)
+        made[f"{name}_interval"] = interval(drawn[name], level=level, positive=name in POSITIVE)
     return made
 
 

@@ -1,7 +1,7 @@
 """How the highest wind and the lowest pressure of a cyclone belong together: published relations and fitted ones.
 
     ATKINSON_HOLLIDAY.averaged_over(10).wind(95000.0)             # m/s, 10-minute means
-    fitted = fit(storm.max_wind, storm.min_pressure, averaging_min=10, seed=0)
+    fitted = fit(storm.max_wind, storm.min_pressure, averaging_min=10)
     residual(storm.max_wind, storm.min_pressure, ATKINSON_HOLLIDAY, averaging_min=10)
     estimated_pressure(storm.max_wind, ATKINSON_HOLLIDAY, averaging_min=10)      # where pressure is no output
 
@@ -18,12 +18,11 @@ import numpy as np
 import xarray as xr
 
 from labkit.errors import DataError
-from labkit.verify.bootstrap import DRAW, interval, resampled_means
+from labkit.verify.bootstrap import interval, resampled_means
 from labkit.winds import KNOT, averaging_factor
 
 ENVIRONMENT_PA = 101000.0
 AIR_DENSITY = 1.15  # kg m-3, as Holland (1980) takes it
-MIN_TIMES = 4  # fewer say nothing of how sure a fit to them is
 _UNITS = {"wind": ("m s-1", "m/s", "m s**-1", ""), "pressure": ("Pa", "")}
 
 
@@ -69,7 +68,7 @@ ATKINSON_HOLLIDAY = Relation(
 
 @dataclass(frozen=True, eq=False)
 class Fit:
-    """The relation of best fit; `draws`: `scale` and `exponent` (draw,) of the times drawn again, NaN for few times;
+    """The relation of best fit; `draws`: `scale` and `exponent` (draw,) of `bootstrap.resampled_means`;
     `pairs`: of how many winds and pressures; `scatter`: root mean square of their residuals, m/s."""
 
     relation: Relation
@@ -78,13 +77,13 @@ class Fit:
     scatter: float
 
     def bounds(self, *, level: float = 0.95) -> xr.Dataset:
-        """The interval (bound,) of `scale` and `exponent` that holds `level` of the draws."""
-        return self.draws.map(_sure, level=level)
+        """The `bootstrap.interval` (bound,) of `scale` and `exponent`; NaN where the times are too few to say."""
+        return self.draws.map(lambda part: interval(part, level=level, positive=part.name == "scale"))
 
     def band(self, pressure: xr.DataArray, *, level: float = 0.95) -> xr.DataArray:
-        """The interval (bound, ...) of the wind (m/s) that the draws give for pressures (Pa)."""
+        """The `bootstrap.interval` (bound, ...) of the wind (m/s) that goes with pressures (Pa)."""
         deficit = _positive(self.relation.environment_pa - _checked("pressure", pressure))
-        return _sure(self.draws.scale * deficit**self.draws.exponent, level=level)
+        return interval(self.draws.scale * deficit**self.draws.exponent, level=level, positive=True)
 
 
 def holland(b: float, *, averaging_min: int, environment_pa: float = ENVIRONMENT_PA, density: float = AIR_DENSITY):
@@ -126,13 +125,11 @@ def fit(
     *,
     averaging_min: int,
     environment_pa: float = ENVIRONMENT_PA,
-    draws: int = 1000,
-    seed: int,
 ) -> Fit:
     """The relation of highest winds (m/s) and lowest pressures (Pa) over (..., time), such as those of all members.
 
     Least squares of the logarithms, in which relative errors count alike; the environment's pressure is given, not
-    fitted. Pairs without wind or deficit are left out. How sure it is comes from drawing blocks of times again. Raises
+    fitted. Pairs without wind or deficit are left out. How sure it is comes from leaving times out. Raises
     DataError where there are fewer than three pairs or all have one pressure.
     """
     wind, deficit = xr.broadcast(_checked("wind", wind), environment_pa - _checked("pressure", pressure))
@@ -148,16 +145,10 @@ def fit(
             expected="three or more of unlike pressure",
             todo="fit the members and times of a storm that has msl, or use a published relation",
         )
-    drawn = _line(resampled_means(sums, draws=draws, seed=seed))
-    drawn = drawn if sums.sizes["time"] >= MIN_TIMES else (part * np.nan for part in drawn)
+    drawn = _line(resampled_means(sums))
     relation = Relation(f"fit to {pairs} pairs", float(scale), float(exponent), environment_pa, averaging_min)
     scatter = float(np.sqrt(((wind - relation.wind(pressure)).where(known) ** 2).mean()))
     return Fit(relation, xr.Dataset(dict(zip(("scale", "exponent"), drawn, strict=True))), pairs, scatter)
-
-
-def _sure(draws: xr.DataArray, level: float) -> xr.DataArray:
-    """The interval of draws that are all known, else NaN."""
-    return interval(draws.fillna(0.0), level=level).where(draws.notnull().all(DRAW))
 
 
 def _line(sums: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
