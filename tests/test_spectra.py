@@ -5,7 +5,8 @@ import pytest
 import xarray as xr
 
 from labkit.errors import ConfigError
-from labkit.verify.spectra import coherence, effective_resolution, power_spectrum, spectral_ratio
+from labkit.verify.resolution import effective_resolution
+from labkit.verify.spectra import coherence, power_spectrum, spectral_ratio
 
 
 @pytest.mark.parametrize("n", [63, 64])

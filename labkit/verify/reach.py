@@ -1,0 +1,82 @@
+"""How far a field reaches along y and x, how sure that is, and whether the domain is large enough to tell.
+
+What a patch misses is measured at its middle: a cell at distance h tells the share rho(h)^2 of the variance there (the
+best linear guess from it), and the nearest cell that a patch does not hold lies half its side away. The side that a
+field needs is the one from which on this share stays below `TOLD`.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import xarray as xr
+
+from labkit.verify.autocorrelation import autocorrelation, centred, correlation_of, decorrelation_lengths, pair_sums
+from labkit.verify.bootstrap import interval, resampled_means
+
+TOLD = 0.05  # of the variance in the middle of a patch that may be told from a cell beyond its edge
+MOST_STRIPS = 64  # of rows, or columns, that are drawn again
+
+
+def reach(field: xr.DataArray, *, spacing_km: tuple[float, float], draws: int = 200, seed: int = 0) -> xr.Dataset:
+    """Reach of a field (time, y, x) over `direction` ("y", "x"), which has one mean everywhere and always.
+
+    In km: `side`, which a patch needs, its 95 % interval `side_low`, `side_high`, the `e_folding` length and the
+    `zero_crossing`; NaN where that lies beyond half the domain or is not known. Over `cell`, as far as half the domain:
+    `rho`, the autocorrelation at so many cells, and its interval `rho_low`, `rho_high`, all NaN where the times are too
+    few to say. Of one time nothing is known, since its mean may be a wave longer than the domain. `times`: how many.
+    """
+    rows = []
+    for direction in ("y", "x"):
+        rho = _with_interval(field, spacing_km=spacing_km, direction=direction, draws=draws, seed=seed)
+        lengths = decorrelation_lengths(rho.rho)[["e_folding", "zero_crossing"]]
+        by_cell = rho.rename(lag="cell").assign_coords(cell=np.arange(rho.sizes["lag"]))
+        rows.append(xr.merge([lengths, _sides(rho), by_cell]))
+    return xr.concat(rows, "direction", join="outer").assign_coords(direction=["y", "x"], times=field.sizes["time"])
+
+
+def _with_interval(field: xr.DataArray, *, spacing_km, direction: str, draws: int, seed: int) -> xr.Dataset:
+    """Autocorrelation along a direction and the wider of two intervals: of times drawn again, which is too narrow where
+    all times are of one weather, and of strips across the domain, which is too narrow where it is small."""
+    options = {"spacing_km": spacing_km, "direction": direction}
+    if field.sizes["time"] == 1:
+        nothing = autocorrelation(field, **options) * np.nan
+        return xr.Dataset({"rho": nothing, "rho_low": nothing, "rho_high": nothing})
+    across = "y" if direction == "x" else "x"
+    height = math.ceil(field.sizes[across] / MOST_STRIPS)
+    bare = field.drop_vars([name for name, c in field.coords.items() if {"y", "x"} & set(c.dims)])
+    strips = bare.coarsen({across: height}, boundary="pad").construct({across: ("strip", across)})
+    sums = centred(pair_sums(strips, **options), ("time", "strip"))
+    bounds = []
+    for dim, rest in (("time", "strip"), ("strip", "time")):
+        drawn = resampled_means(sums.sum(rest), dim=dim, draws=draws, seed=seed)
+        bounds.append(interval(correlation_of(drawn)))
+    both = xr.concat(bounds, "of")
+    low, high = both.sel(bound="low", drop=True).min("of"), both.sel(bound="high", drop=True).max("of")
+    return xr.Dataset({"rho": correlation_of(sums.sum(("time", "strip"))), "rho_low": low, "rho_high": high})
+
+
+def _sides(rho: xr.Dataset) -> xr.Dataset:
+    """`side` and its interval: twice the distance from which on a correlation, or its bound, stays within TOLD."""
+    largest = np.maximum(abs(rho.rho_low), abs(rho.rho_high))
+    smallest = np.maximum(np.maximum(rho.rho_low, -rho.rho_high), 0).where(rho.rho_low.notnull())
+    lag, level = rho.lag.values, math.sqrt(TOLD)
+    half = _stays_within(abs(rho.rho).values, lag, level)
+    high = _stays_within(largest.where(rho.lag >= half, np.inf).values, lag, level, first=True)
+    low = _stays_within(smallest.where(rho.lag > 0, 1.0).values, lag, level, first=True)
+    return xr.Dataset({"side": 2 * half, "side_low": 2 * low, "side_high": 2 * high})
+
+
+def _stays_within(values: np.ndarray, lag: np.ndarray, level: float, *, first: bool = False) -> float:
+    """Where a curve falls to the level for the first time, or for good; NaN where it does not."""
+    known = ~np.isnan(values)
+    values, lag = values[known], lag[known]
+    outside = values > level
+    if not values.size or (outside.all() if first else outside[-1]):
+        return math.nan
+    i = int(outside.argmin()) if first else len(values) - int(outside[::-1].argmax())
+    if not np.isfinite(values[i - 1]):
+        return float(lag[i])
+    share = (values[i - 1] - level) / (values[i - 1] - values[i])
+    return float(lag[i - 1] + share * (lag[i] - lag[i - 1]))
