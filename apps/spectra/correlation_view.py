@@ -12,6 +12,8 @@ from apps.parts.runs import Run
 from apps.parts.view import choice, column, picture, row, widgets
 from apps.spectra.panels import Correlations, Rose
 from apps.spectra.spectra_view import DIRECTIONS, LEFT, chosen, computed, none, quantity_choice
+from labkit.verify.patch_size import trend_sentence
+from labkit.verify.reach import TREND
 
 
 class CorrelationView(Computed):
@@ -60,7 +62,8 @@ class CorrelationView(Computed):
         what = f"the truth{LEFT[self.state.quantity]}"
         comma = "," if "," in what else ""
         said = f"the autocorrelation of {what}{comma} falls to 1/e at {fold}, to zero at {zero}"
-        return f"{variable.long_name}: {said}. {self._assumed(run)}"
+        trend = f" {trend_sentence('it', result.trend, 'along y or x')}." if result.trend > TREND else ""
+        return f"{variable.long_name}: {said}. {self._assumed(run)}{trend}"
 
     def _assumed(self, run: Run) -> str:
         """What the curve takes for granted."""

@@ -69,6 +69,8 @@ def _add_subject(parser: argparse.ArgumentParser) -> None:
 def _spectra(options) -> None:
     from labkit.plots.scales import finest_quantity, scale_tables
     from labkit.recipes.corrdiff.subjects import open_subject
+    from labkit.verify.patch_size import trend_sentence
+    from labkit.verify.reach import TREND
 
     subject = open_subject(options.what, options.options)
     names = [str(name) for name in subject.tree["truth"].data_vars]
@@ -79,6 +81,8 @@ def _spectra(options) -> None:
     _say_what(subject, dict.fromkeys(names, quantity))
     print(table.to_string(float_format=lambda value: f"{value:.4g}", na_rep="-"))
     print(LEGEND)
+    for name, share in table.trend[table.trend > TREND].items():
+        print(trend_sentence(name, share, "along y or x"))
     if options.csv is not None:
         spectra.to_csv(options.csv)
 

@@ -15,7 +15,7 @@ from labkit.plots import selection
 from labkit.plots.colours import SOURCE_COLOURS, SOURCE_LABELS
 from labkit.verify.autocorrelation import autocorrelation, autocorrelation_draws, decorrelation_lengths
 from labkit.verify.bootstrap import interval, length_interval, resampled_means
-from labkit.verify.reach import reach
+from labkit.verify.reach import reach, trend_share
 from labkit.verify.resolution import effective_resolution, ratio_interval
 from labkit.verify.spectra import power_spectrum
 
@@ -40,13 +40,15 @@ class Spectra:
 @dataclass(frozen=True)
 class Correlation:
     """rho: autocorrelation by source (lag in km,); band: 95 % of the truth's; lengths: e_folding, integral_scale and
-    zero_crossing in km over `source`; bounds: (low, high) of the truth's; rose: 1/e lengths (angle,) by source."""
+    zero_crossing in km over `source`; bounds: (low, high) of the truth's; rose: 1/e lengths (angle,) by source; trend:
+    share of the truth's variance on a straight line along x or y, whichever is more (`reach.trend_share`)."""
 
     rho: Mapping[str, xr.DataArray]
     band: xr.DataArray | None
     lengths: xr.Dataset
     bounds: Mapping[str, tuple[float, float]]
     rose: Mapping[str, xr.DataArray]
+    trend: float
 
 
 def scale_fields(
@@ -153,7 +155,8 @@ def correlation_data(
         s: autocorrelation(a, over=_means(a), **options) for s, a in fields.items() if s in ("truth", "prediction")
     }
     rose = {s: decorrelation_lengths(a).e_folding.compute() for s, a in roses.items()}
-    return Correlation(rho, band, lengths, bounds, rose)
+    trend = max(trend_share(fields["truth"], direction) for direction in ("y", "x"))
+    return Correlation(rho, band, lengths, bounds, rose, trend)
 
 
 def reach_data(
@@ -180,8 +183,8 @@ def scale_tables(
     tree: xr.DataTree, *, quantity: str = "raw", direction: str = "radial", seed: int = 0
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """All variables of a tree as tables: a line for each with the effective resolution of its sources (`_unsure` where
-    the times are too few to be sure that it ends there) and the truth's lengths (their intervals as `_low`, `_high`),
-    all in km; and the spectra, by variable, source and wavenumber."""
+    the times are too few to be sure that it ends there) and the truth's lengths (their intervals as `_low`, `_high`) in
+    km, and the share of its variance that is a trend; and the spectra, by variable, source and wavenumber."""
     lines, curves = {}, {}
     judged = tree["prediction"].data_vars if "prediction" in tree.children else tree["truth"].data_vars
     for variable in (str(v) for v in judged if v in tree["truth"].data_vars):
@@ -196,6 +199,7 @@ def scale_tables(
         for name, values in correlation.lengths.sel(source="truth").items():
             low, high = correlation.bounds[name]
             line |= {name: float(values), f"{name}_low": low, f"{name}_high": high}
+        line["trend"] = correlation.trend
         lines[variable] = line
         for source, psd in spectra.spectra.items():
             mean = psd.mean("ensemble") if "ensemble" in psd.dims else psd

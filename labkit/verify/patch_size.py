@@ -17,7 +17,7 @@ import xarray as xr
 
 from labkit.errors import ConfigError
 from labkit.tiling import tiles
-from labkit.verify.reach import TOLD
+from labkit.verify.reach import TOLD, TREND
 
 MAX_COARSENING = 16
 MAX_COARSENING_INFERRED = 11
@@ -94,7 +94,8 @@ def recommend_patch(
 def reach_warnings(
     reach: xr.Dataset, patch: tuple[int, int], *, spacing_km: tuple[float, float], shape: tuple[int, int]
 ) -> list[str]:
-    """One sentence for each variable and direction of which a patch may miss more than `TOLD`, or nobody can tell."""
+    """One sentence for each variable and direction of which a patch may miss more than `TOLD`, or nobody can tell, and
+    for each with a trend."""
     said, missed = [], remaining(reach, patch, shape=shape)
     for i, direction in enumerate(("y", "x")):
         side = patch[i] * spacing_km[i]
@@ -105,7 +106,15 @@ def reach_warnings(
             elif patch[i] < shape[i] and side < float(one.side_high):
                 told = told_sentence(missed.sel(variable=name, direction=direction))
                 said.append(f"Along {direction} {name}: {told}; a patch of {side:.0f} km is too short")
+            if one.trend > TREND:
+                said.append(trend_sentence(str(name), float(one.trend), f"along {direction}"))
     return said
+
+
+def trend_sentence(name: str, share: float, where: str) -> str:
+    """What a trend does to lengths."""
+    line = f"{share:.0%} of the variance of {name} is a straight line {where} across the domain"
+    return f"{line} (a trend or a longer wave), which stretches its lengths: take it off, or look at a larger domain"
 
 
 def remaining(reach: xr.Dataset, patch: tuple[int, int], *, shape: tuple[int, int]) -> xr.Dataset:

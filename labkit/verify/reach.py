@@ -16,6 +16,7 @@ from labkit.verify.autocorrelation import autocorrelation, centred, correlation_
 from labkit.verify.bootstrap import interval, resampled_means
 
 TOLD = 0.05  # of the variance in the middle of a patch that may be told from a cell beyond its edge
+TREND = 0.2  # of the variance on a straight line across the domain, from which on it is said to stretch the lengths
 MOST_STRIPS = 64  # of rows, or columns, that are drawn again
 
 
@@ -26,14 +27,25 @@ def reach(field: xr.DataArray, *, spacing_km: tuple[float, float], draws: int = 
     `zero_crossing`; NaN where that lies beyond half the domain or is not known. Over `cell`, as far as half the domain:
     `rho`, the autocorrelation at so many cells, and its interval `rho_low`, `rho_high`, all NaN where the times are too
     few to say. Of one time nothing is known, since its mean may be a wave longer than the domain. `times`: how many.
+    `trend`: as of `trend_share`.
     """
     rows = []
     for direction in ("y", "x"):
         rho = _with_interval(field, spacing_km=spacing_km, direction=direction, draws=draws, seed=seed)
         lengths = decorrelation_lengths(rho.rho)[["e_folding", "zero_crossing"]]
         by_cell = rho.rename(lag="cell").assign_coords(cell=np.arange(rho.sizes["lag"]))
-        rows.append(xr.merge([lengths, _sides(rho), by_cell]))
+        rows.append(xr.merge([lengths, _sides(rho), by_cell]).assign(trend=trend_share(field, direction)))
     return xr.concat(rows, "direction", join="outer").assign_coords(direction=["y", "x"], times=field.sizes["time"])
+
+
+def trend_share(field: xr.DataArray, direction: str) -> float:
+    """Share of the variance that lies on straight lines along a direction, of each field one; near 1 for a trend or a
+    wave longer than the domain, and 0.05 for a field that reaches a tenth of it."""
+    anomaly = field - field.mean()
+    ramp = xr.DataArray(np.arange(field.sizes[direction]), dims=direction).where(field.notnull())
+    ramp = ramp - ramp.mean(("y", "x"))
+    covered, squares = (anomaly * ramp).sum(("y", "x")) ** 2, (ramp**2).sum(("y", "x"))
+    return float((covered / squares.where(squares > 0)).sum() / (anomaly**2).sum())
 
 
 def _with_interval(field: xr.DataArray, *, spacing_km, direction: str, draws: int, seed: int) -> xr.Dataset:

@@ -13,7 +13,7 @@ from labkit.verify.slabs import in_slabs
 from labkit.verify.spectra import Annuli, annuli, on_waves, power_of, power_spectrum, prepared
 
 PARTS = ("total", "rotational", "divergent")
-FIRST_USABLE = 3  # annuli before it hold divergence that the window makes
+FIRST_USABLE = 4  # waves on the shorter side: fewer hold divergence that the window makes
 
 
 def kinetic_energy_spectrum(u: xr.DataArray, v: xr.DataArray, **options) -> xr.DataArray:
@@ -63,7 +63,8 @@ def helmholtz_spectra(
         dask_gufunc_kwargs={"output_sizes": {"part": len(PARTS), "wavenumber": len(rings.wavenumber)}},
     )
     parts = on_waves(parts, rings.wavenumber, rings.width)
-    usable = ("wavenumber", np.arange(parts.sizes["wavenumber"]) >= FIRST_USABLE)
+    longest = min(n * abs(d) for n, d in zip(shape, spacing, strict=True)) / (FIRST_USABLE - 0.5)
+    usable = parts.wavelength < longest
     return xr.Dataset({name: parts.isel(part=i) for i, name in enumerate(PARTS)}).assign_coords(usable=usable)
 
 
