@@ -5,8 +5,8 @@
 Gaussian fields, exact by circulant embedding, in domains of 1, 2, 3, 5 and 10 lengths. Of each: the 1/e length over
 the truth (median; "-" where most do not reach it within half the domain) less the mean of all and less each field's
 own; how often the domain is said to be too small or the times too few, and a patch is advised; the side advised over
-the length, the correlation between its middle and edge as claimed and as it is, and how often the interval claimed holds
-that.
+the length, the correlation between its middle and edge as claimed and as it is, and how often the interval
+claimed holds that.
 """
 
 from __future__ import annotations

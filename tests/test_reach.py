@@ -59,7 +59,7 @@ def test_each_direction_has_its_own():
     np.testing.assert_allclose(found.e_folding[0] / [3.0, 9.0], 1, rtol=0.12)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("lengths", [1, 2])
 def test_a_domain_of_one_or_two_lengths_is_said_to_be_too_small(lengths, seed):
     found = reach_of(fields_of([4, seed], lengths=N / lengths, times=64))

@@ -12,11 +12,13 @@ import math
 import numpy as np
 import xarray as xr
 
-from labkit.verify.autocorrelation import autocorrelation, centred, correlation_of, decorrelation_lengths, pair_sums
+from labkit.verify.autocorrelation import centred, correlation_of, decorrelation_lengths, pair_sums
 from labkit.verify.bootstrap import interval, resampled_means
 
 TOLD = 0.05  # of the variance in the middle of a patch that may be told from a cell beyond its edge
 TREND = 0.2  # of the variance on a straight line across the domain, from which on it is said to stretch the lengths
+MIN_TIMES = 8  # fewer, drawn again, say nothing of how sure a correlation is
+WIDE = 8  # lengths, at which strips of a domain know little enough of each other to be drawn again
 MOST_STRIPS = 64  # of rows, or columns, that are drawn again
 
 
@@ -29,12 +31,19 @@ def reach(field: xr.DataArray, *, spacing_km: tuple[float, float], draws: int = 
     few to say. Of one time nothing is known, since its mean may be a wave longer than the domain. `times`: how many.
     `trend`: as of `trend_share`.
     """
+    sums = {direction: _sums_of_strips(field, spacing_km, direction) for direction in ("y", "x")}
+    rho = {direction: correlation_of(a.sum(("time", "strip"))) for direction, a in sums.items()}
+    if field.sizes["time"] == 1:
+        rho = {direction: curve * np.nan for direction, curve in rho.items()}
+    lengths = {d: decorrelation_lengths(curve)[["e_folding", "zero_crossing"]] for d, curve in rho.items()}
     rows = []
-    for direction in ("y", "x"):
-        rho = _with_interval(field, spacing_km=spacing_km, direction=direction, draws=draws, seed=seed)
-        lengths = decorrelation_lengths(rho.rho)[["e_folding", "zero_crossing"]]
-        by_cell = rho.rename(lag="cell").assign_coords(cell=np.arange(rho.sizes["lag"]))
-        rows.append(xr.merge([lengths, _sides(rho), by_cell]).assign(trend=trend_share(field, direction)))
+    for direction, across in (("y", "x"), ("x", "y")):
+        wide = field.sizes[across] * spacing_km[across == "x"] >= WIDE * lengths[across].e_folding
+        bounds = _bounds(sums[direction], strips=bool(wide), draws=draws, seed=seed)
+        curves = xr.Dataset({"rho": rho[direction], "rho_low": bounds[0], "rho_high": bounds[1]})
+        by_cell = curves.rename(lag="cell").assign_coords(cell=np.arange(curves.sizes["lag"]))
+        row = xr.merge([lengths[direction], _sides(curves), by_cell])
+        rows.append(row.assign(trend=trend_share(field, direction)))
     return xr.concat(rows, "direction", join="outer").assign_coords(direction=["y", "x"], times=field.sizes["time"])
 
 
@@ -48,25 +57,28 @@ def trend_share(field: xr.DataArray, direction: str) -> float:
     return float((covered / squares.where(squares > 0)).sum() / (anomaly**2).sum())
 
 
-def _with_interval(field: xr.DataArray, *, spacing_km, direction: str, draws: int, seed: int) -> xr.Dataset:
-    """Autocorrelation along a direction and the wider of two intervals: of times drawn again, which is too narrow where
-    all times are of one weather, and of strips across the domain, which is too narrow where it is small."""
-    options = {"spacing_km": spacing_km, "direction": direction}
-    if field.sizes["time"] == 1:
-        nothing = autocorrelation(field, **options) * np.nan
-        return xr.Dataset({"rho": nothing, "rho_low": nothing, "rho_high": nothing})
+def _sums_of_strips(field: xr.DataArray, spacing_km: tuple[float, float], direction: str) -> xr.DataArray:
+    """Sums of products of anomalies and numbers of pairs, (time, strip, part, lag), by strips that lie along a
+    direction, so that no pair is cut."""
     across = "y" if direction == "x" else "x"
     height = math.ceil(field.sizes[across] / MOST_STRIPS)
     bare = field.drop_vars([name for name, c in field.coords.items() if {"y", "x"} & set(c.dims)])
     strips = bare.coarsen({across: height}, boundary="pad").construct({across: ("strip", across)})
-    sums = centred(pair_sums(strips, **options), ("time", "strip"))
-    bounds = []
-    for dim, rest in (("time", "strip"), ("strip", "time")):
+    return centred(pair_sums(strips, spacing_km=spacing_km, direction=direction), ("time", "strip"))
+
+
+def _bounds(sums: xr.DataArray, *, strips: bool, draws: int, seed: int) -> list[xr.DataArray]:
+    """Low and high of a correlation, the wider of two intervals: of times drawn again, which is too narrow where all
+    are of one weather; and, in a wide domain, of its strips. NaN where neither says anything."""
+    over = {"time": sums.sizes["time"] >= MIN_TIMES, "strip": strips and sums.sizes["time"] > 1}
+    nothing = correlation_of(sums.sum(("time", "strip"))) * np.nan
+    found = [xr.concat([nothing, nothing], xr.IndexVariable("bound", ["low", "high"]))]
+    for dim in (dim for dim, there in over.items() if there):
+        rest = "strip" if dim == "time" else "time"
         drawn = resampled_means(sums.sum(rest), dim=dim, draws=draws, seed=seed)
-        bounds.append(interval(correlation_of(drawn)))
-    both = xr.concat(bounds, "of")
-    low, high = both.sel(bound="low", drop=True).min("of"), both.sel(bound="high", drop=True).max("of")
-    return xr.Dataset({"rho": correlation_of(sums.sum(("time", "strip"))), "rho_low": low, "rho_high": high})
+        found.append(interval(correlation_of(drawn)))
+    both = xr.concat(found, "of")
+    return [both.sel(bound="low", drop=True).min("of"), both.sel(bound="high", drop=True).max("of")]
 
 
 def _sides(rho: xr.Dataset) -> xr.Dataset:
