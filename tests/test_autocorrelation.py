@@ -9,7 +9,9 @@ from labkit.verify.autocorrelation import (
     autocorrelation,
     autocorrelation_draws,
     average_power_spectrum,
+    centred,
     decorrelation_lengths,
+    pair_sums,
     power_spectra_to_acf,
     variogram,
 )
@@ -53,9 +55,13 @@ def test_pair_products_are_those_of_all_pairs(rng):
     field[rng.random(field.shape) < 0.25] = np.nan
     array = xr.DataArray(field, dims=("time", "y", "x"))
     rho = autocorrelation(array, spacing_km=(1.0, 1.0), direction="y")
-    centred = field - np.nanmean(field)
+    centred, means = (
+        field - np.nanmean(field),
+        np.nansum(field - np.nanmean(field), axis=(1, 2)) / np.isfinite(field).sum(),
+    )
+    error = 2 * (means @ np.cos(np.pi * np.array([1, 3]) / 4)) ** 2  # of the mean, which two times say
     covariance = [np.nanmean(centred[:, : 6 - lag] * centred[:, lag:]) for lag in range(4)]
-    np.testing.assert_allclose(rho, np.array(covariance) / covariance[0])
+    np.testing.assert_allclose(rho, (np.array(covariance) + error) / (covariance[0] + error))
     radial = autocorrelation(array, spacing_km=(1.0, 1.0), direction="radial")
     at_one = np.concatenate(
         [
@@ -65,7 +71,7 @@ def test_pair_products_are_those_of_all_pairs(rng):
             (centred[:, :-1, 1:] * centred[:, 1:, :-1]).ravel(),
         ]
     )  # the four neighbours whose distance rounds to one
-    np.testing.assert_allclose(radial[1], np.nanmean(at_one) / np.nanmean(centred**2))
+    np.testing.assert_allclose(radial[1], (np.nanmean(at_one) + error) / (np.nanmean(centred**2) + error))
 
 
 @pytest.mark.parametrize("direction", ["x", "y", "radial", "rose"])
@@ -101,7 +107,7 @@ def test_a_large_mean_drowns_nothing_in_single_precision(rng, direction, centre)
     single = (fields + 1e5).astype("f4")
     np.testing.assert_allclose(autocorrelation(single, **options), autocorrelation(fields, **options), atol=1e-3)
     by_hand = fields - (fields.mean() if centre == "all" else fields.mean(["y", "x"]))
-    expected = autocorrelation(by_hand, **(options | {"centre": None}))
+    expected = autocorrelation(by_hand, **(options | {"centre": None if centre == "each" else "all"}))
     np.testing.assert_allclose(autocorrelation(fields, **options), expected, atol=1e-9)
 
 
@@ -143,9 +149,7 @@ def test_the_interval_holds_the_known_length_in_95_of_100_records(rng, kind):
         else:
             fields = gaussian_fields(rng, 40, (32, 40), (2.0, 2.0), (8.0, 8.0), margin=2)
             spacing, true = (2.0, 2.0), 8.0
-        drawn = autocorrelation_draws(
-            fields, spacing_km=spacing, direction="x", centre=None, block=1, draws=200, seed=record
-        )
+        drawn = autocorrelation_draws(fields, spacing_km=spacing, direction="x", centre=None, draws=200, seed=record)
         low, high = interval(decorrelation_lengths(drawn).e_folding)
         held += bool(low <= true <= high)
     assert 88 <= held <= 100
@@ -168,6 +172,48 @@ def test_a_gap_in_the_lags_is_bridged():
     found = decorrelation_lengths(rho)
     assert float(found.zero_crossing) == 3
     np.testing.assert_allclose(found.integral_scale, 0.75 * 2 + 0.25)
+
+
+def test_lengths_are_right_in_domains_of_few_of_them(rng):
+    """exp(-r / L) in domains of 2 and 5 lengths, 32 times: e^-1 at L and e^-2.5 at half the domain, where what each
+    field's own mean leaves is below zero."""
+    for lengths, lag, truth in ((2, 20, np.exp(-1)), (5, 8, np.exp(-1)), (5, 20, np.exp(-2.5))):
+        fields = gaussian_fields(rng, 32, (40, 40), (1.0, 1.0), (40 / lengths,) * 2, margin=5)
+        rho, own = (autocorrelation(fields, spacing_km=(1, 1), direction="x", centre=c) for c in ("all", "each"))
+        assert float(rho[lag]) == pytest.approx(truth, abs=0.12)
+        assert float(own[lag]) < truth - 0.09
+
+
+def test_what_the_mean_varies_by_is_added_back(rng):
+    """On average over many records of three times the correlation is that of the law, in a domain of two lengths: the
+    mean of three takes off a ninth of the variance, and half as much again of it at half the domain."""
+    products = np.zeros((2, 2))
+    for _ in range(150):
+        fields = gaussian_fields(rng, 3, (20, 20), (1.0, 1.0), (10.0, 10.0), margin=6)
+        sums = pair_sums(fields, spacing_km=(1.0, 1.0), direction="x")
+        plain = (fields - fields.mean()).values
+        right = centred(sums, ["time"]).sum("time")
+        products[0] += [float(right[0, lag] / right[1, lag]) for lag in (0, 10)]
+        products[1] += [(plain**2).mean(), (plain[..., :10] * plain[..., 10:]).mean()]
+    (added, without), truth = products / 150, np.array([1, np.exp(-1)])
+    np.testing.assert_allclose(added, truth, atol=0.06)
+    assert (without < truth - 0.08).all()
+
+
+def test_hours_in_a_row_are_not_taken_for_independent_ones(rng):
+    """Six weathers of eight like hours each: the mean is that of six, not of 48."""
+    lost = {}
+    for name, fields in (("once", 6), ("in a row", 6)):
+        error = []
+        for _ in range(60):
+            means = rng.normal(size=fields)
+            series = np.repeat(means, 8 if name == "in a row" else 1)
+            flat = xr.DataArray(series[:, None, None] * np.ones((1, 4, 4)), dims=("time", "y", "x"))
+            right = centred(pair_sums(flat, spacing_km=(1.0, 1.0), direction="x"), ["time"]).sum("time")
+            error.append(float(right[0, 0] / right[1, 0]))
+        lost[name] = np.mean(error)
+    assert lost["once"] == pytest.approx(1, abs=0.2)
+    assert lost["in a row"] == pytest.approx(1, abs=0.2)
 
 
 def test_each_fields_own_mean_forces_the_curve_below_zero(rng):

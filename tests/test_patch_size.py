@@ -13,20 +13,29 @@ from labkit.verify.patch_size import (
     data_warnings,
     reach_warnings,
     recommend_patch,
+    remaining,
+    told_sentence,
     upstream_cover,
 )
 
 
-def reach(zero, high=None, fold=None):
-    """zero, high, fold: (variable, (y, x)) in km."""
-    zero = np.asarray(zero, float)
+def reach(side, high=None, fold=None, *, zero=None, rho=0.1, sure=0.05, end=0.0, trend=0.0):
+    """side, high, fold, zero: (variable, (y, x)) in km; rho within +- sure at all distances but the last, there end."""
+    side = np.asarray(side, float)
     values = {
-        "zero_crossing": zero,
-        "high": zero if high is None else high,
-        "e_folding": zero / 4 if fold is None else fold,
+        "side": side,
+        "side_low": side * 0.9,
+        "side_high": side if high is None else high,
+        "e_folding": side / 4 if fold is None else fold,
+        "zero_crossing": side * np.nan if zero is None else zero,
+        "trend": side * 0 + trend,
     }
     data = {name: (("variable", "direction"), np.asarray(array, float)) for name, array in values.items()}
-    return xr.Dataset(data, coords={"variable": ["t2m", "u10"][: len(zero)], "direction": ["y", "x"]})
+    curve = np.broadcast_to(np.append(np.full(200, rho), end), (*side.shape, 201))
+    for name, shift in (("rho", 0), ("rho_low", -sure), ("rho_high", sure)):
+        data[name] = ("variable", "direction", "cell"), curve + shift
+    coords = {"variable": ["t2m", "u10"][: len(side)], "direction": ["y", "x"], "cell": range(201), "times": 30}
+    return xr.Dataset(data, coords=coords)
 
 
 def test_the_patch_holds_the_farthest_variable_along_each_axis():
@@ -51,24 +60,63 @@ def test_a_distance_in_km_is_so_many_cells(dx):
 
 
 def test_a_field_that_never_forgets_takes_the_whole_domain_and_says_so():
-    advice = recommend_patch(reach([[np.nan, 20], [30, 30]]), spacing_km=(1.0, 1.0), shape=(70, 70), multiple=16)
+    found = reach([[np.nan, 20], [30, 30]], end=0.4)
+    advice = recommend_patch(found, spacing_km=(1.0, 1.0), shape=(70, 70), multiple=16)
     assert advice.patch == (64, 32)
-    assert np.isnan(advice.needed_km[0]) and "take all of it" in advice.reasons[0]
-    assert any("half the domain along y" in sentence for sentence in advice.warnings)  # 64 of 70
+    assert np.isnan(advice.needed_km[0]) and "All of it is taken" in advice.reasons[0]
+    said = "Along y this domain is too small to tell how far t2m reaches: at half of it the correlation is 0.40"
+    assert advice.reasons[0].startswith(said) and any(sentence.startswith(said) for sentence in advice.warnings)
+
+
+def test_the_least_certain_variable_never_gets_the_smallest_patch_without_a_word():
+    """u10 would need 12 km along x, and nobody knows up to what: not 12 km, nor what t2m needs, but all, and why."""
+    found = reach([[30, 30], [30, 12]], high=[[35, 35], [35, np.nan]])
+    advice = recommend_patch(found, spacing_km=(1.0, 1.0), shape=(448, 448), multiple=16)
+    assert advice.patch == (48, 448) and advice.limiting[1] == "u10"
+    said = "Along x u10: 30 times are too few to tell how far it reaches"
+    assert advice.reasons[1].startswith(said) and said in advice.warnings
+    assert said in reach_warnings(found, (16, 16), spacing_km=(1.0, 1.0), shape=(448, 448))
 
 
 def test_a_patch_that_is_the_domain_has_no_neighbours():
-    advice = recommend_patch(reach([[np.nan, np.nan]]), spacing_km=(1.0, 1.0), shape=(64, 64), multiple=8)
-    assert advice.patch == (64, 64) and advice.overlap == 0 and not advice.warnings
+    found = reach([[np.nan, np.nan]], end=0.4)
+    advice = recommend_patch(found, spacing_km=(1.0, 1.0), shape=(64, 64), multiple=8)
+    assert advice.patch == (64, 64) and advice.overlap == 0
+    assert all("too small to tell" in sentence for sentence in advice.warnings) and len(advice.warnings) == 2
 
 
-def test_too_small_a_patch_is_named_with_the_variable_and_the_distance():
-    said = reach_warnings(reach([[30, 50], [60, 20]]), (20, 20), spacing_km=(2.0, 2.0), shape=(448, 448))
+def test_too_small_a_patch_is_named_with_the_variable_and_what_it_misses():
+    found = reach([[30, 50], [60, 20]], rho=0.3)
+    said = reach_warnings(found, (20, 20), spacing_km=(2.0, 2.0), shape=(448, 448))
+    told = "a cell beyond the edge tells 9% of the variance in the middle (95 %: 6% to 12%; correlation 0.30)"
     assert said == [
-        "u10 reaches zero at 60 km along y, beyond the patch of 40 km",
-        "t2m reaches zero at 50 km along x, beyond the patch of 40 km",
+        f"Along y u10: {told}; a patch of 40 km is too short",
+        f"Along x t2m: {told}; a patch of 40 km is too short",
     ]
-    assert reach_warnings(reach([[np.nan, np.nan]]), (64, 64), spacing_km=(1.0, 1.0), shape=(64, 64)) == []
+    assert reach_warnings(reach([[60, 60]]), (64, 64), spacing_km=(1.0, 1.0), shape=(64, 64)) == []
+
+
+def test_what_a_patch_misses_is_the_square_of_a_correlation_of_either_sign():
+    for rho, said in ((-0.4, "tells 16% of the variance in the middle (95 %: 12% to 20%"), (0.02, "95 %: 0% to 0%")):
+        left = remaining(reach([[60, 60]], rho=rho), (20, 20), shape=(448, 448)).isel(variable=0, direction=0)
+        assert said in told_sentence(left)
+    unsure = remaining(reach([[60, 60]], sure=np.nan), (20, 20), shape=(448, 448)).isel(variable=0, direction=0)
+    assert "too few independent times to say how sure" in told_sentence(unsure)
+    whole = remaining(reach([[60, 60]]), (448, 20), shape=(448, 448)).isel(variable=0)
+    assert told_sentence(whole.sel(direction="y")) == "nothing lies beyond the patch"
+
+
+def test_upstreams_rule_is_one_line_and_decides_nothing():
+    found = reach([[30, 30], [40, 40]], zero=[[200, np.nan], [90, 80]])
+    advice = recommend_patch(found, spacing_km=(1.0, 1.0), shape=(448, 448))
+    assert advice.patch == (40, 40)
+    (rule,) = (text for text in advice.reasons if "first zero" in text)
+    assert rule.endswith("within half the domain: 200 km along y (t2m), none along x.")
+
+
+def test_a_trend_is_named():
+    said = reach_warnings(reach([[30, 30]], trend=0.4), (48, 48), spacing_km=(1.0, 1.0), shape=(448, 448))
+    assert len(said) == 2 and said[0].startswith("40% of the variance of t2m is a straight line along y")
 
 
 def test_a_domain_smaller_than_the_smallest_patch_is_refused():

@@ -44,11 +44,13 @@ def test_a_model_that_is_the_truth_is_resolved_and_a_smooth_one_is_not(tree):
         copy["prediction"]["t2m"][k] = copy["truth"]["t2m"].values
     copy["regression"]["t2m"][:] = copy["truth"]["t2m"].rolling(x=3, y=3, center=True, min_periods=1).mean().values
     found = spectra_data(copy, "t2m")
-    assert np.isnan(found.resolution["prediction"])
+    assert np.isnan(found.resolution["prediction"]) and np.isnan(found.seeming["prediction"])
     assert 16 < found.resolution["regression"] < 90  # three cells of 8 km
     np.testing.assert_allclose(found.spectra["prediction"].mean("ensemble"), found.spectra["truth"])
     assert (found.band.sel(bound="low") <= found.spectra["truth"]).all()
-    assert spectra_data(copy, "t2m", times=[0]).band is None
+    once = spectra_data(copy, "t2m", times=[0])
+    assert once.band is None
+    assert np.isnan(once.resolution["regression"]) and np.isfinite(once.seeming["regression"])  # one time cannot tell
 
 
 def test_lengths_have_intervals_that_hold_them(tree):
@@ -75,14 +77,14 @@ def test_the_terminal_tells_scales_and_patch(tree, tmp_path, capsys):
     text = capsys.readouterr().out
     assert all(name in text for name in ("t2m", "reflectivity", "zero_crossing", "prediction_resolution"))
     expected, _ = scale_tables(tree, direction="x")
-    assert f"{expected.e_folding['t2m']:.4g}" in text
+    assert f"{expected.e_folding['v10']:.4g}" in text
     assert (tmp_path / "s.csv").read_text().startswith("variable,source,wavenumber,psd")
     assert main(["patch-size", str(path), "--raw", "--multiple", "8"]) == 0
     text = capsys.readouterr().out
     lines = text.split("# labkit\n")[1].split("\n\n")[0]
     patch = corrdiff.load_preset("nano", [f"patch={yaml.safe_load(lines)['patch']}"]).patch
     assert all(side % 8 == 0 and side <= 32 for side in patch.shape)
-    assert "reaches farthest" in text or "take all of it" in text
+    assert "needs most" in text or "All of it is taken" in text
 
 
 def test_the_terminal_refuses_residuals_without_a_regression(tree, tmp_path, capsys):

@@ -135,12 +135,12 @@ def test_the_code_that_is_shown_opens_the_data_set(on_data, library, tab, tmp_pa
 def test_bars_are_the_correlation_that_is_left(on_data, tree):
     on_data.state.param.update(tab="patch", quantity="detail", height=8, width=16)
     view, names = on_data.views["patch"], list(tree["truth"].data_vars)
-    reach = reach_data(tree, names, quantity="detail", curves=True)
+    reach = reach_data(tree, names, quantity="detail")
     left = remaining(reach, (8, 16), shape=(32, 32)).half
     for direction in "yx":
         values = np.asarray(view.left.bars[direction].data["value"])
         np.testing.assert_allclose(values, left.sel(direction=direction), rtol=1e-4, atol=1e-5)
-    share = max(float(left.sel(variable="u10", direction="x")), 0) ** 2
+    share = float(left.sel(variable="u10", direction="x")) ** 2
     assert f"{share:.0%} of the variance" in view.left.bars["x"].data["text"][names.index("u10")]
     assert "residual of bilinear interpolation; the regression" in view.text.object
     assert "below the 50,000 advised" in view.text.object
@@ -163,7 +163,7 @@ def test_the_table_of_the_patch_is_taken_along(on_data, tree):
     text = export.csv(on_data.session.run, on_data.state).read()
     assert text.startswith("# all variables, raw, patch 8 x 8 cells, whole domain")
     table = pd.read_csv(io.StringIO(text), comment="#").set_index(["variable", "direction"])
-    reach = reach_data(tree, ["v10"], quantity="raw", curves=True)
+    reach = reach_data(tree, ["v10"], quantity="raw")
     left = remaining(reach, (8, 8), shape=(32, 32)).half.sel(variable="v10", direction="y")
     assert table.middle_to_edge["v10", "y"] == pytest.approx(float(left), rel=1e-4)
 

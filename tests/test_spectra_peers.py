@@ -20,18 +20,19 @@ def field_of(rng, shape, dx=2.0, dy=2.0):
 
 @pytest.mark.parametrize("n", [64, 63])
 def test_radial_spectrum_is_that_of_pysteps(rng, n):
-    """RAPSD is the mean over the waves of a ring, ours their sum over its width: they differ by how many waves."""
+    """RAPSD is the mean over a ring, ours that of 2 pi k times it: the RAPSD of a field of k times the power."""
     rapsd = pytest.importorskip("pysteps.utils.spectral", reason="needs labkit[peers]: pysteps, which compiles C").rapsd
     field = field_of(rng, (n, n))
     centred = (field - field.mean()).values
-    peer, frequency = rapsd(centred, fft_method=np.fft, return_freq=True, d=2.0)
-    k = np.fft.fftfreq(n) * n
-    rings = np.rint(np.hypot(k[:, None], k[None, :])).astype(int)
-    waves = np.bincount(rings.ravel())[1 : len(peer)]
+    k = np.hypot(np.fft.fftfreq(n, 2.0)[:, None], np.fft.fftfreq(n, 2.0))
+    steeper = np.fft.ifft2(np.fft.fft2(centred) * np.sqrt(k)).real
+    peer, frequency = rapsd(steeper, fft_method=np.fft, return_freq=True, d=2.0)
     ours = power_spectrum(field, dim="radial", dx_km=2.0)[: len(peer) - 1]
-    np.testing.assert_allclose(ours.wavenumber, frequency[1:])
-    expected = peer[1:] * waves / n**2 / float(ours.wavenumber[0])
-    np.testing.assert_allclose(ours, expected, rtol=1e-9)
+    rings = np.rint(k * n * 2.0).astype(int)
+    means = np.bincount(rings.ravel(), k.ravel()) / np.bincount(rings.ravel())
+    np.testing.assert_allclose(ours.wavenumber, means[1 : len(peer)])
+    assert (abs(ours.wavenumber - frequency[1:]) < frequency[1] / 4).all()
+    np.testing.assert_allclose(ours, 2 * np.pi * peer[1:] * 2.0**2, rtol=1e-9)
 
 
 @pytest.mark.parametrize("window", [None, "hann"])

@@ -34,10 +34,10 @@ def call_of(state: SpectraState) -> tuple[str, dict]:
     """Name and keyword arguments of the function in `labkit.plots` that draws the tab, else the spectra."""
     options = chosen(state)
     if state.tab == "patch":
-        return "patch_figure", options | {"centre": state.centre, "patch": (state.height, state.width)}
+        return "patch_figure", options | {"patch": (state.height, state.width)}
     options |= {"direction": state.direction}
     if state.tab == "correlation":
-        return "correlation_figure", options | {"centre": state.centre}
+        return "correlation_figure", options | {"centre": none(state.centre)}
     return "spectra_figure", options | {"window": none(state.window), "detrend": none(state.detrend)}
 
 
@@ -55,7 +55,7 @@ def code_of(run: Run, state: SpectraState, how: Opening) -> str:
     """A program that opens the run and draws what is on the screen."""
     name, options = call_of(state)
     module = "patch_choice" if name == "patch_figure" else "scales"
-    said = {key: value for key, value in options.items() if value is not None or key in ("window", "detrend")}
+    said = {key: value for key, value in options.items() if value is not None or key in ("window", "detrend", "centre")}
     return "\n".join(
         [
             *sorted((*how.imports, f"from labkit.plots.{module} import {name}")),

@@ -11,7 +11,9 @@ from apps.parts.computed import Computed
 from apps.parts.runs import Run
 from apps.parts.view import choice, column, picture, row, widgets
 from apps.spectra.panels import Correlations, Rose
-from apps.spectra.spectra_view import DIRECTIONS, LEFT, chosen, computed, quantity_choice
+from apps.spectra.spectra_view import DIRECTIONS, LEFT, chosen, computed, none, quantity_choice
+from labkit.verify.patch_size import trend_sentence
+from labkit.verify.reach import TREND
 
 
 class CorrelationView(Computed):
@@ -22,7 +24,7 @@ class CorrelationView(Computed):
     def build(self, run: Run) -> list:
         self.curves, self.rose = Correlations(), Rose()
         self.table = pn.pane.HTML(sizing_mode="stretch_width", margin=(4, 12))
-        centres = {"Less each field's mean": "each", "Less the mean of all": "all"}
+        centres = {"Less the mean of all": "all", "Less each field's mean": "each", "As they are": "none"}
         controls = widgets(
             quantity_choice(self.state),
             choice(self.state.param.direction, DIRECTIONS, "Distance"),
@@ -39,7 +41,7 @@ class CorrelationView(Computed):
     def ask(self, run: Run):
         from labkit.plots.scales import correlation_data
 
-        options = chosen(self.state) | {"direction": self.state.direction, "centre": self.state.centre}
+        options = chosen(self.state) | {"direction": self.state.direction, "centre": none(self.state.centre)}
         key = (run.id, "correlation", self.state.variable, *options.items())
         return key, partial(computed, correlation_data, run, self.state.variable, **options)
 
@@ -54,13 +56,22 @@ class CorrelationView(Computed):
         self.table.object = lengths_html(self.result, spacing)
 
     def say(self, run: Run) -> str:
-        variable = run.describe(self.state.variable)
-        lengths = self.result.lengths.sel(source="truth")
-        zero, fold = float(lengths.zero_crossing), float(lengths.e_folding)
-        far = "does not reach zero within the domain" if np.isnan(zero) else f"reaches zero at {zero:.0f} km"
+        variable, result = run.describe(self.state.variable), self.result
+        lengths, bounds = result.lengths.sel(source="truth"), result.bounds
+        fold, zero = (_length(float(lengths[name]), bounds[name]) for name in ("e_folding", "zero_crossing"))
         what = f"the truth{LEFT[self.state.quantity]}"
-        near = "" if np.isnan(fold) else f" and falls to 1/e at {fold:.0f} km"
-        return f"{variable.long_name}: the autocorrelation of {what}{',' if ',' in what else ''} {far}{near}."
+        comma = "," if "," in what else ""
+        said = f"the autocorrelation of {what}{comma} falls to 1/e at {fold}, to zero at {zero}"
+        trend = f" {trend_sentence('it', result.trend, 'along y or x')}." if result.trend > TREND else ""
+        return f"{variable.long_name}: {said}. {self._assumed(run)}{trend}"
+
+    def _assumed(self, run: Run) -> str:
+        """What the curve takes for granted."""
+        if self.state.centre == "none":
+            return "Taken to have a mean of zero."
+        if self.state.centre == "all" and self.state.scope == "run" and len(run.times) > 1:
+            return "Taken to have one mean everywhere and always."
+        return "Less each field's own mean, which makes lengths too short in domains of fewer than ten of them."
 
 
 def lengths_html(result, spacing_km: float) -> str:
@@ -68,7 +79,7 @@ def lengths_html(result, spacing_km: float) -> str:
     from labkit.plots.colours import SOURCE_LABELS
 
     titles = {"e_folding": "falls to 1/e", "integral_scale": "integral scale", "zero_crossing": "first zero"}
-    head = "".join(f"<th>{title} [km]</th>" for title in titles.values())
+    head = "".join(f"<th>{title}</th>" for title in titles.values())
     lines = []
     for source in result.lengths.source.values:
         cells = [f"<td>{SOURCE_LABELS[str(source)]}</td>"]
@@ -80,13 +91,18 @@ def lengths_html(result, spacing_km: float) -> str:
         "<style>table{border-collapse:collapse;font-size:13px} td,th{padding:3px 18px 3px 0;text-align:right;"
         "font-variant-numeric:tabular-nums} th{font-weight:500;opacity:.7} td:first-child{text-align:left}</style>"
     )
-    note = f"One cell is {spacing_km:g} km. In brackets: 95 % interval, blocks of times drawn again."
+    note = f"One cell is {spacing_km:g} km. In brackets: 95 % interval, times drawn again. What lies beyond half the "
+    note += "domain cannot be told from this domain."
     return f"{style}<table><tr><th></th>{head}</tr>{''.join(lines)}</table><p style='opacity:.7'>{note}</p>"
 
 
 def _length(value: float, bounds) -> str:
+    """A length in km with its interval, as far as there is one; bounds: (low, high), None for no interval at all."""
     if np.isnan(value):
-        return "not within the domain"
-    if bounds is None or not np.isfinite(bounds).all():
-        return f"{value:.1f}"
-    return f"{value:.1f} ({float(bounds[0]):.1f} to {float(bounds[1]):.1f})"
+        return "beyond half the domain"
+    if bounds is None:
+        return f"{value:.1f} km"
+    low, high = map(float, bounds)
+    if np.isnan(low):
+        return f"{value:.1f} km (too few times to say how sure)"
+    return f"{value:.1f} km ({low:.1f} to {'beyond half the domain' if np.isnan(high) else f'{high:.1f}'})"

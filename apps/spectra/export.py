@@ -57,9 +57,9 @@ def patch_table(run: Run, state: SpectraState) -> pd.DataFrame:
     _, options = call_of(state)
     patch, tree, names = options.pop("patch"), tree_in_memory(run), known_variables(run)
     options["quantity"] = quantity_or_raw(tree, names, options["quantity"])
-    reach = reach_data(tree, names, curves=True, **options)
+    reach = reach_data(tree, names, **options)
     left = remaining(reach, patch, shape=(len(run.y), len(run.x)))
-    table = reach.drop_dims("cell").merge(left.rename(half="middle_to_edge", whole="edge_to_edge"))
+    table = reach.drop_dims("cell").merge(left.rename(half="middle_to_edge"))
     return table.to_dataframe()
 
 

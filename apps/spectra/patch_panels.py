@@ -9,11 +9,12 @@ from bokeh.plotting import figure
 
 from apps.parts.sources import put
 from labkit.plots.colours import plain
-from labkit.plots.patch_choice import COLOURS, FORGOTTEN
+from labkit.plots.patch_choice import COLOURS, FELT
+from labkit.verify.reach import TOLD
 
 MEANING = (
-    "How much of what happens in the middle of a patch could be told from what happens just beyond its edge, which the "
-    "network is never shown. Shaded: more than 1/e is left, the patch is too small."
+    "How much of what happens in the middle of a patch could be told from a cell just beyond its edge, which the "
+    f"network never sees, with 95 % intervals. Shaded: more than {TOLD:.0%} of the variance, the patch is too small."
 )
 OFFSETS = {"y": -0.19, "x": 0.19}
 
@@ -26,13 +27,16 @@ class Left:
         title = "Correlation left between the middle of a patch and its edge"
         look = {"tools": "", "toolbar_location": None, "sizing_mode": "stretch_width", "height": 190}
         self.figure = plot = figure(title=title, x_range=Range1d(-0.25, 1.25), y_range=Range1d(1, -1), **look)
-        plot.add_layout(BoxAnnotation(left=FORGOTTEN, fill_color="#b84a20", fill_alpha=0.10, level="underlay"))
-        plot.add_layout(Span(location=FORGOTTEN, dimension="height", line_color="#b84a20", line_dash="dotted"))
+        for side, level in (("left", FELT), ("right", -FELT)):
+            plot.add_layout(BoxAnnotation(**{side: level}, fill_color="#b84a20", fill_alpha=0.10, level="underlay"))
+            plot.add_layout(Span(location=level, dimension="height", line_color="#b84a20", line_dash="dotted"))
         plot.add_layout(Span(location=0, dimension="height", line_color="#888888"))
         self.bars, items = {}, []
         for direction, colour in COLOURS.items():
-            self.bars[direction] = data = ColumnDataSource({"at": [], "value": [], "text": [], "end": []})
+            columns = ("at", "value", "low", "high", "text", "end")
+            self.bars[direction] = data = ColumnDataSource({name: [] for name in columns})
             bars = plot.hbar("at", right="value", height=0.34, source=data, color=colour)
+            plot.segment(x0="low", x1="high", y0="at", y1="at", source=data, line_color="#666666", line_width=1.5)
             items.append(LegendItem(label=f"along {direction}", renderers=[bars]))
             small = {"text_font_size": "11px", "text_color": "#7d7d7d", "text_baseline": "middle", "x_offset": 5}
             plot.add_layout(LabelSet(x="end", y="at", text="text", source=data, **small))
@@ -41,21 +45,29 @@ class Left:
         plot.yaxis.ticker = FixedTicker(ticks=[])
         plot.ygrid.visible = False
 
-    def show(self, left: xr.DataArray) -> None:
-        """left: (variable, direction), NaN where nothing lies beyond the patch or nothing is known."""
+    def show(self, left: xr.Dataset) -> None:
+        """left: of `patch_size.remaining`, over (variable, direction)."""
         names = [plain(name, 24) for name in left["variable"].values]
         for direction, data in self.bars.items():
-            values = left.sel(direction=direction).values
-            there = np.nan_to_num(values)
-            columns = {"at": np.arange(len(names)) + OFFSETS[direction], "value": there, "end": np.maximum(there, 0)}
-            put(data, columns | {"text": [_told(value) for value in values]})
+            one = left.sel(direction=direction)
+            there = np.nan_to_num(
+                one.half.values
+            )  # no bar where nothing lies beyond or nothing is known: the text says
+            low, high = (one[bound].fillna(one.half).fillna(0).values for bound in ("low", "high"))
+            columns = {"at": np.arange(len(names)) + OFFSETS[direction], "value": there, "low": low, "high": high}
+            texts = [_told(one.isel(variable=i)) for i in range(len(names))]
+            put(data, columns | {"end": np.maximum(high, 0), "text": texts})
         self.figure.y_range.update(start=len(names) - 0.5, end=-0.5)
         self.figure.height = 120 + 46 * len(names)
         self.figure.yaxis.ticker.ticks = list(range(len(names)))
         self.figure.yaxis.major_label_overrides = dict(enumerate(names))
 
 
-def _told(value: float) -> str:
-    if np.isnan(value):
+def _told(one: xr.Dataset) -> str:
+    """What stands beside a bar."""
+    if not one.cut:
         return "nothing lies beyond"
-    return f"{value:.2f}, {max(value, 0) ** 2:.0%} of the variance"
+    if np.isnan(one.half):
+        return "not known: one time"
+    sure = ", too few times to say how sure" if np.isnan(one.low) else ""
+    return f"{float(one.half):.2f}, {float(one.half) ** 2:.0%} of the variance{sure}"

@@ -40,7 +40,7 @@ class Reach:
 
 class PatchView(Computed):
     tab = "patch"
-    uses = ("variable", "quantity", "centre", "scope", "box", "height", "width", "overlap", "network")
+    uses = ("variable", "quantity", "scope", "box", "height", "width", "overlap", "network")
     working = "Computing how far every variable reaches ..."
 
     def build(self, run: Run) -> list:
@@ -79,7 +79,7 @@ class PatchView(Computed):
         super().draw(run)
 
     def ask(self, run: Run):
-        options = chosen(self.state) | {"centre": self.state.centre}
+        options = chosen(self.state)
         key = (run.id, "reach", self.state.network, *options.items())
         return key, partial(reach_of, run, self.state.network, options)
 
@@ -89,7 +89,7 @@ class PatchView(Computed):
         grid = {"spacing_km": (dy, dx), "shape": shape}
         self.advice = recommend_patch(found.reach, **grid, multiple=found.multiple, align=factor_of(run))
         self.take.disabled = self.advice.patch == self._patch and self.advice.overlap == self.state.overlap
-        self.left.show(remaining(found.reach, self._patch, shape=shape).half)
+        self.left.show(remaining(found.reach, self._patch, shape=shape))
         self.copy.tags = [configuration(self._patch, self.state.overlap)["labkit"]]
         self.costs.show(run)
         self.text.object = patch_html(run, self._patch, self.state.overlap, self.advice, found)
@@ -97,7 +97,10 @@ class PatchView(Computed):
     def say(self, run: Run) -> str:
         dx, dy = run.spacing
         ny, nx = self.advice.patch
-        return f"Recommended: patches of {ny} x {nx} cells ({ny * dy:.0f} x {nx * dx:.0f} km), {_shared(self.advice)}."
+        size = f"{ny} x {nx} cells ({ny * dy:.0f} x {nx * dx:.0f} km)"
+        unknown = any(map(math.isnan, self.advice.needed_km))
+        why = " How far the fields reach cannot be told from this domain and these times: see below." if unknown else ""
+        return f"Recommended: patches of {size}, {_shared(self.advice)}.{why}"
 
     @property
     def _patch(self) -> tuple[int, int]:
@@ -117,7 +120,7 @@ def reach_of(run: Run, network: str, options: dict) -> Reach:
 
     tree, names = tree_in_memory(run), known_variables(run)
     quantities = quantity_or_raw(tree, names, options["quantity"])
-    reach = reach_data(tree, names, curves=True, **options | {"quantity": quantities})
+    reach = reach_data(tree, names, **options | {"quantity": quantities})
     multiple = network_multiple(load_preset(network))
     return Reach(reach, quantities, tuple(math.lcm(multiple, factor) for factor in factor_of(run)))
 
@@ -165,7 +168,7 @@ def patch_html(run: Run, patch: tuple[int, int], overlap: int, advice, found: Re
     need = f"{cost.patches} patches cover the domain ({rows_columns}), {cost.waste:.2f} times its cells"
     return (
         f"{style}<h4>{size}</h4><ul><li>{need}.</li>{warnings}</ul><h4>Recommended</h4><ul>{reasons}{_of(found)}</ul>"
-        "<table><tr><th></th><th>zero along y [km]</th><th>along x</th><th>1/e along y</th><th>along x</th></tr>"
+        "<table><tr><th></th><th>needs along y [km]</th><th>along x</th><th>1/e along y</th><th>along x</th></tr>"
         f"{rows}</table>{lines}"
     )
 
@@ -191,12 +194,16 @@ def _of(found: Reach) -> str:
 
 
 def _reach_row(reach, name: str) -> str:
-    cells = [float(reach[what].sel(direction=d)) for what in ("zero_crossing", "e_folding") for d in ("y", "x")]
-    return f"<tr><td>{escape(plain(name, 30))}</td>" + "".join(f"<td>{_length(v)}</td>" for v in cells) + "</tr>"
+    cells = [_need(reach.sel(direction=d)) for d in ("y", "x")]
+    cells += ["beyond half" if np.isnan(v) else f"{v:.0f}" for v in reach.e_folding.sel(direction=["y", "x"]).values]
+    return f"<tr><td>{escape(plain(name, 30))}</td>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>"
 
 
-def _length(value: float) -> str:
-    return "beyond half" if np.isnan(value) else f"{value:.0f}"
+def _need(one) -> str:
+    """The side that a variable needs, with its interval; no text in it comes from a file."""
+    if np.isnan(one.side_high):
+        return "not known"
+    return f"{float(one.side):.0f} ({float(one.side_low):.0f} to {float(one.side_high):.0f})"
 
 
 def _shared(advice) -> str:

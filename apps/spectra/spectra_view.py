@@ -115,13 +115,17 @@ def spectra_sentence(run: Run, state, result) -> str:
     variable = run.describe(state.variable)
     what = f"{variable.long_name}{LEFT[state.quantity]}"
     when = time_label(run.times[state.time]) if state.scope == "case" else f"{len(run.times)} times"
-    said = []
-    for source in ("prediction", "regression", "interpolation"):
-        if source not in result.resolution:
-            continue
-        at = result.resolution[source]
-        label = SOURCE_LABELS[source].lower()
-        said.append(f"the {label} to the grid's limit" if np.isnan(at) else f"the {label} down to {at:.0f} km")
+    said = [_resolved(result, s) for s in ("prediction", "regression", "interpolation") if s in result.resolution]
     if not said:
         return f"{what}, {when}: the spectrum of the truth, with its 95 % band where there are times enough."
     return f"{what}, {when}: within {result.tolerance:.0%} of the truth's variance, {'; '.join(said)}."
+
+
+def _resolved(result, source: str) -> str:
+    """Down to where a source is resolved, or that these times cannot tell."""
+    label, at, seeming = SOURCE_LABELS[source].lower(), result.resolution[source], result.seeming[source]
+    if np.isfinite(at):
+        return f"the {label} down to {at:.0f} km"
+    if np.isfinite(seeming):
+        return f"the {label}, as far as so few times can tell (it may end at {seeming:.0f} km)"
+    return f"the {label} to the grid's limit"

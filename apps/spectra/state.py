@@ -43,7 +43,9 @@ class SpectraState(param.Parameterized):
     direction = param.Selector(default="radial", objects=list(DIRECTIONS), doc="Waves along x, along y, or of any.")
     window = param.Selector(default="hann", objects=list(WINDOWS), doc="Taper against the edges' own spectrum.")
     detrend = param.Selector(default="mean", objects=list(DETRENDS), doc="What is taken off each field first.")
-    centre = param.Selector(default="each", objects=["each", "all"], doc="Whose mean is taken off for correlations.")
+    centre = param.Selector(
+        default="all", objects=["all", "each", "none"], doc="Whose mean is taken off for correlations."
+    )
     scope = param.Selector(default="run", objects=["run", "case"], doc="All times, or the one chosen.")
     time = param.Integer(0, bounds=(0, 0), doc="Position in time.")
     members = param.Boolean(True, doc="Draw each member's spectrum.")

@@ -15,12 +15,16 @@ Which scales are there, and how far do fields know of themselves?
   labkit spectra idealised start=2000-01-01 end=2000-02-01 step_h=7      a data set: truth and interpolated input
 
 For each variable: the wavelength below which model, regression and coarse input are not resolved (20 % of the truth's
-variance lacking or too much), and the truth's decorrelation lengths with 95 % intervals. The CSV has the spectra.
+variance lacking or too much; "unsure" where it seems so but the times are too few to tell), and the truth's
+decorrelation lengths with 95 % intervals, of fields that are taken to have one mean everywhere and always. The CSV has
+the spectra.
 """
 PATCH_HELP = """\
-Which patch should a diffusion model be trained with? The smallest that holds the distance at which the residual (the
-truth less the regression) knows nothing more of itself, for every variable. Of a data set, which has no regression,
-it is what the interpolated input leaves.
+Which patch should a diffusion model be trained with? The smallest beyond whose edge a cell tells less than 5 % of the
+variance in its middle, for every variable and by the upper end of the 95 % interval: of the residual (the truth less
+the regression), or of a data set, which has no regression, of what the interpolated input leaves. Fields are taken to
+have one mean everywhere and always. Where the domain is too small or the times are too few to tell, that is said and
+the whole domain taken. CorrDiff's rule, the first zero of the autocorrelation, is said beside.
 
   labkit patch-size ensemble.nc                            an output tree with a regression
   labkit patch-size runs/nano                              a run: what its regression leaves of its validation part
@@ -31,6 +35,8 @@ it is what the interpolated input leaves.
 --probe takes a few training steps and evaluations of the preset's diffusion network, and says from them what training
 and a member of the whole domain take.
 """
+LEGEND = """\
+all in km; "-": a resolution that ends nowhere, a length beyond half the domain, a bound there or of too few times"""
 ASIDES = {
     "residual": "residuals of the regression",
     "detail": "residual of bilinear interpolation; the regression's own will be shorter",
@@ -63,6 +69,8 @@ def _add_subject(parser: argparse.ArgumentParser) -> None:
 def _spectra(options) -> None:
     from labkit.plots.scales import finest_quantity, scale_tables
     from labkit.recipes.corrdiff.subjects import open_subject
+    from labkit.verify.patch_size import trend_sentence
+    from labkit.verify.reach import TREND
 
     subject = open_subject(options.what, options.options)
     names = [str(name) for name in subject.tree["truth"].data_vars]
@@ -72,6 +80,9 @@ def _spectra(options) -> None:
     table, spectra = scale_tables(subject.tree, quantity=quantity, direction=options.direction)
     _say_what(subject, dict.fromkeys(names, quantity))
     print(table.to_string(float_format=lambda value: f"{value:.4g}", na_rep="-"))
+    print(LEGEND)
+    for name, share in table.trend[table.trend > TREND].items():
+        print(trend_sentence(name, share, "along y or x"))
     if options.csv is not None:
         spectra.to_csv(options.csv)
 
@@ -86,7 +97,7 @@ def _patch_size(options) -> None:
     subject = open_subject(options.what, options.options)
     config = load_preset(options.preset) if options.preset else subject.config or load_preset("nano")
     quantities = _quantities(subject, raw=options.raw)
-    reach = reach_data(subject.tree, list(quantities), quantity=quantities, curves=True)
+    reach = reach_data(subject.tree, list(quantities), quantity=quantities)
     multiple = options.multiple or network_multiple(config)
     multiples = tuple(math.lcm(multiple, factor) for factor in subject.factor)
     grid = {"spacing_km": spacing_of(subject.tree), "shape": subject.shape}
@@ -118,19 +129,22 @@ def _say_what(subject, quantities: dict[str, str]) -> None:
 
 
 def _print_advice(advice, reach, subject, spacing_km: tuple[float, float]) -> None:
-    from labkit.verify.patch_size import cover_cost, data_warnings, lost_sentence, remaining
+    from labkit.verify.patch_size import cover_cost, data_warnings, remaining, told_sentence
 
     (height, width), (dy, dx) = advice.patch, spacing_km
     cost = cover_cost(subject.shape, advice.patch, advice.overlap, align=subject.factor)
     print(f"patch      {height} x {width} cells, {height * dy:.0f} x {width * dx:.0f} km, {advice.overlap} shared")
     print(f"cost       {cost.patches} patches cover the domain, {cost.waste:.2f} times its cells")
-    left = remaining(reach, advice.patch, shape=subject.shape).half.max("direction")
+    left = remaining(reach, advice.patch, shape=subject.shape)
+    cut = [d for d in ("y", "x") if left.cut.sel(direction=d)]
+    each = [(str(name), d) for name in left["variable"].values for d in cut]
     warnings = list(advice.warnings)
     if subject.pairs is not None:
         known = {"coarsening": subject.factor, "inferred": subject.inferred, "samples": len(subject.pairs)}
         warnings += data_warnings(**known, patch=advice.patch, shape=subject.shape)
     said = {
-        "lost": [lost_sentence(str(name), float(left.sel(variable=name))) for name in left["variable"].values],
+        "missed": [f"{name} along {d}: {told_sentence(left.sel(variable=name, direction=d))}" for name, d in each]
+        or ["nothing, the patch is the domain"],
         "because": advice.reasons,
         "warning": warnings,
     }

@@ -16,7 +16,9 @@ from labkit.plots.colours import SOURCE_COLOURS, SOURCE_LABELS
 from labkit.verify.autocorrelation import autocorrelation, autocorrelation_draws, decorrelation_lengths
 from labkit.verify.bootstrap import interval, length_interval, resampled_means
 from labkit.verify.common import on_common_cells
-from labkit.verify.spectra import effective_resolution, power_spectrum
+from labkit.verify.reach import reach, trend_share
+from labkit.verify.resolution import effective_resolution, ratio_interval
+from labkit.verify.spectra import power_spectrum
 
 TOLERANCE = 0.2  # of the variance at a wavelength that may be lacking or too much where it still counts as resolved
 MIN_TIMES = 4  # fewer say nothing of how sure a mean over them is
@@ -26,25 +28,28 @@ BASES = {"residual": "regression", "detail": "interpolation"}  # what is taken o
 @dataclass(frozen=True)
 class Spectra:
     """spectra: power spectral density by source, (wavenumber,) or (ensemble, wavenumber); band: 95 % of the truth's
-    mean over times (bound, wavenumber), None for few times; resolution: effective resolution in km by source, NaN
-    where all is resolved."""
+    mean over times (bound, wavenumber), None for few times; resolution: by source the wavelength in km at which it
+    surely leaves the truth's, NaN where it does not; seeming: that at which it seems to, NaN where it does not."""
 
     spectra: Mapping[str, xr.DataArray]
     band: xr.DataArray | None
     resolution: Mapping[str, float]
+    seeming: Mapping[str, float]
     tolerance: float = TOLERANCE
 
 
 @dataclass(frozen=True)
 class Correlation:
     """rho: autocorrelation by source (lag in km,); band: 95 % of the truth's; lengths: e_folding, integral_scale and
-    zero_crossing in km over `source`; bounds: (low, high) of the truth's; rose: 1/e lengths (angle,) by source."""
+    zero_crossing in km over `source`; bounds: (low, high) of the truth's; rose: 1/e lengths (angle,) by source; trend:
+    share of the truth's variance on a straight line along x or y, whichever is more (`reach.trend_share`)."""
 
     rho: Mapping[str, xr.DataArray]
     band: xr.DataArray | None
     lengths: xr.Dataset
     bounds: Mapping[str, tuple[float, float]]
     rose: Mapping[str, xr.DataArray]
+    trend: float
 
 
 def scale_fields(
@@ -114,13 +119,13 @@ def spectra_data(
         variable, {s: a.mean([d for d in a.dims if d not in kept]).compute() for s, a in series.items()}
     )
     spectra = {s: a.mean("time") for s, a in series.items()}
-    means = {s: a.mean("ensemble") if "ensemble" in a.dims else a for s, a in spectra.items()}
-    resolution = {
-        s: float(effective_resolution(means[s] / means["truth"], tolerance=TOLERANCE))
-        for s in ("prediction", "regression", "interpolation")
-        if s in means
-    }
-    return Spectra(spectra, _band(series["truth"], seed), resolution)
+    resolution, seeming = {}, {}
+    for source in (s for s in ("prediction", "regression", "interpolation") if s in series):
+        mean = series[source].mean("ensemble") if "ensemble" in series[source].dims else series[source]
+        ratio, bounds = mean.mean("time") / spectra["truth"], ratio_interval(mean, series["truth"])
+        resolution[source] = float(effective_resolution(ratio, bounds, tolerance=TOLERANCE))
+        seeming[source] = float(effective_resolution(ratio, tolerance=TOLERANCE))
+    return Spectra(spectra, _band(series["truth"], seed), resolution, seeming)
 
 
 def correlation_data(
@@ -153,7 +158,8 @@ def correlation_data(
         s: autocorrelation(a, over=_means(a), **options) for s, a in fields.items() if s in ("truth", "prediction")
     }
     rose = {s: decorrelation_lengths(a).e_folding.compute() for s, a in roses.items()}
-    return Correlation(rho, band, lengths, bounds, rose)
+    trend = max(trend_share(fields["truth"], direction) for direction in ("y", "x"))
+    return Correlation(rho, band, lengths, bounds, rose, trend)
 
 
 def reach_data(
@@ -161,54 +167,42 @@ def reach_data(
     variables: Sequence[str],
     *,
     quantity: str | Mapping[str, str] = "residual",
-    centre: str | None = "each",
     box: tuple[float, ...] | None = None,
     times: Sequence[int] | None = None,
     draws: int = 200,
     seed: int = 0,
-    curves: bool = False,
 ) -> xr.Dataset:
-    """How far the truth's fields, or residuals, reach along y and x: what `patch_size.recommend_patch` decides by.
-
-    Over (variable, direction), in km: zero_crossing, e_folding, and high, the upper end of the 95 % interval of the
-    first (NaN for few times, or where it lies beyond half the domain). With `curves` also `rho` over (variable,
-    direction, cell), the autocorrelation at so many cells. quantity: one for all variables, or by variable.
-    """
+    """How far the truth's fields, or residuals, reach along y and x: what `patch_size.recommend_patch` decides by,
+    `labkit.verify.reach.reach` over (variable, direction). quantity: one for all variables, or by variable."""
     spacing, rows = spacing_of(tree), []
     for variable in variables:
         what = quantity if isinstance(quantity, str) else quantity[variable]
         truth = scale_fields(tree, variable, quantity=what, box=box, times=times)["truth"].load()
-        for direction in ("y", "x"):
-            options = {"spacing_km": spacing, "direction": direction, "centre": centre}
-            rho = autocorrelation(truth, **options)
-            lengths = decorrelation_lengths(rho)
-            high = np.nan
-            if truth.sizes["time"] >= MIN_TIMES:
-                drawn = decorrelation_lengths(autocorrelation_draws(truth, draws=draws, seed=seed, **options))
-                high = float(length_interval(drawn.zero_crossing)[-1])
-            rows.append(lengths[["zero_crossing", "e_folding"]].assign(high=high))
-            if curves:
-                by_cell = rho.rename(lag="cell").assign_coords(cell=np.arange(rho.sizes["lag"]))
-                rows[-1] = rows[-1].assign(rho=by_cell)
-    table = xr.concat([xr.concat(rows[i : i + 2], "direction") for i in range(0, len(rows), 2)], "variable")
-    return table.assign_coords(variable=list(variables), direction=["y", "x"])
+        rows.append(reach(truth, spacing_km=spacing, draws=draws, seed=seed))
+    return xr.concat(rows, "variable").assign_coords(variable=list(variables))
 
 
 def scale_tables(
     tree: xr.DataTree, *, quantity: str = "raw", direction: str = "radial", seed: int = 0
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """All variables of a tree as tables: a line for each with the effective resolution of its sources and the truth's
-    lengths (their intervals as `_low`, `_high`), all in km; and the spectra, by variable, source and wavenumber."""
+    """All variables of a tree as tables: a line for each with the effective resolution of its sources (`_unsure` where
+    the times are too few to be sure that it ends there) and the truth's lengths (their intervals as `_low`, `_high`) in
+    km, and the share of its variance that is a trend; and the spectra, by variable, source and wavenumber."""
     lines, curves = {}, {}
     judged = tree["prediction"].data_vars if "prediction" in tree.children else tree["truth"].data_vars
     for variable in (str(v) for v in judged if v in tree["truth"].data_vars):
         options = {"quantity": quantity, "direction": direction, "seed": seed}
         spectra = spectra_data(tree, variable, **options)
-        correlation = correlation_data(tree, variable, centre="each", **options)
-        line = {f"{source}_resolution": at for source, at in spectra.resolution.items()}
+        correlation = correlation_data(tree, variable, **options)
+        line = {}
+        for source, at in spectra.resolution.items():
+            line[f"{source}_resolution"] = at
+            if np.isnan(at) and np.isfinite(spectra.seeming[source]):
+                line[f"{source}_unsure"] = spectra.seeming[source]
         for name, values in correlation.lengths.sel(source="truth").items():
             low, high = correlation.bounds[name]
             line |= {name: float(values), f"{name}_low": low, f"{name}_high": high}
+        line["trend"] = correlation.trend
         lines[variable] = line
         for source, psd in spectra.spectra.items():
             mean = psd.mean("ensemble") if "ensemble" in psd.dims else psd

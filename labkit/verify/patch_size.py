@@ -1,8 +1,10 @@
 """Which patch to train a diffusion model with: from how far its fields know of themselves, and what that costs.
 
-The guidance is CorrDiff's own (its documentation: choose the patch at the distance where the autocorrelation reaches
-zero; coarsening by no more than 16, or 11 where variables are inferred; at least 50,000 samples, of which each patch is
-one). Here the distance is that of the residual where a regression is at hand, of all variables, with its uncertainty.
+A patch is large enough when a cell beyond its edge tells little of the variance in its middle, for every variable, with
+the uncertainty of that (`labkit.verify.reach`). CorrDiff's documentation advises the distance at which the
+autocorrelation reaches zero, which a correlation need not do, and which any curve does once each field's own mean is
+taken off: that distance is said beside. Its other guidance is kept: coarsening by no more than 16, or 11 where
+variables are inferred; at least 50,000 samples, of which each patch is one.
 """
 
 from __future__ import annotations
@@ -11,11 +13,11 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import xarray as xr
 
 from labkit.errors import ConfigError
 from labkit.tiling import tiles
+from labkit.verify.reach import TOLD, TREND
 
 MAX_COARSENING = 16
 MAX_COARSENING_INFERRED = 11
@@ -24,8 +26,9 @@ MIN_SAMPLES = 50_000
 
 @dataclass(frozen=True)
 class Advice:
-    """patch (y, x) and overlap in cells; needed_km (y, x) that the patch holds, NaN where no distance within half the
-    domain is enough; limiting: the variable that decides along y and along x; reasons and warnings: sentences."""
+    """patch (y, x) and overlap in cells; needed_km (y, x) that the patch holds, NaN where the domain is too small or
+    there are too few times to tell; limiting: the variable that decides along y and along x; reasons and warnings:
+    sentences."""
 
     patch: tuple[int, int]
     overlap: int
@@ -55,13 +58,13 @@ def recommend_patch(
     multiple: int | tuple[int, int] = 1,
     align: tuple[int, int] = (1, 1),
 ) -> Advice:
-    """The smallest patch that holds the reach of every variable, in whole multiples of cells, within the domain.
+    """The smallest patch that surely is large enough for every variable, in whole multiples of cells.
 
-    reach: over (variable, direction "y" and "x"), in km: `zero_crossing`, `high`, its upper bound (NaN: not known), and
-    `e_folding`. A zero crossing that is NaN lies beyond half the domain. multiple: cells that a side must be a multiple
-    of, such as the network's downsampling factor, along (y, x) or both. align: cells at whose multiples patches begin,
-    such as those of a coarse cell; a patch holds two of these, so that neighbours can share one. Raises ConfigError
-    where the domain is none.
+    reach: `labkit.verify.reach.reach` over (variable, direction). It is the upper end of the interval that counts, and
+    where there is none the whole domain is taken: what is least known never gets the smallest patch. multiple: cells
+    that a side must be a multiple of, such as the network's downsampling factor, along (y, x) or both. align: cells at
+    whose multiples patches begin, such as those of a coarse cell; a patch holds two of these, so that neighbours can
+    share one. Raises ConfigError where the domain is none.
     """
     multiples = (multiple, multiple) if isinstance(multiple, int) else tuple(multiple)
     sides, needed, limiting, reasons = [], [], [], []
@@ -84,49 +87,80 @@ def recommend_patch(
     patch = (sides[0], sides[1])
     overlap, why = _overlap(reach, spacing_km, patch) if patch != tuple(shape) else (0, "One patch covers the domain.")
     warnings = reach_warnings(reach, patch, spacing_km=spacing_km, shape=shape)
-    return Advice(patch, overlap, tuple(needed), tuple(limiting), (*reasons, why), tuple(warnings))
+    reasons += [why, zero_sentence(reach)]
+    return Advice(patch, overlap, tuple(needed), tuple(limiting), tuple(reasons), tuple(warnings))
 
 
 def reach_warnings(
     reach: xr.Dataset, patch: tuple[int, int], *, spacing_km: tuple[float, float], shape: tuple[int, int]
 ) -> list[str]:
-    """One sentence for each variable and direction in which a patch is shorter than the distance to the first zero."""
-    said = []
+    """One sentence for each variable and direction of which a patch may miss more than `TOLD`, or nobody can tell, and
+    for each with a trend."""
+    said, missed = [], remaining(reach, patch, shape=shape)
     for i, direction in enumerate(("y", "x")):
-        if patch[i] >= shape[i]:
-            continue
-        side, where = patch[i] * spacing_km[i], f"along {direction}"
+        side = patch[i] * spacing_km[i]
         for name in reach.variable.values:
-            zero = float(reach.zero_crossing.sel(variable=name, direction=direction))
-            if math.isnan(zero):
-                said.append(f"{name} is correlated beyond half the domain {where}; no patch is sure to hold it")
-            elif zero > side:
-                said.append(f"{name} reaches zero at {zero:.0f} km {where}, beyond the patch of {side:.0f} km")
+            one = reach.sel(variable=name, direction=direction)
+            if math.isnan(one.side_high):
+                said.append(unknown_sentence(one, f"Along {direction}"))
+            elif patch[i] < shape[i] and side < float(one.side_high):
+                told = told_sentence(missed.sel(variable=name, direction=direction))
+                said.append(f"Along {direction} {name}: {told}; a patch of {side:.0f} km is too short")
+            if one.trend > TREND:
+                said.append(trend_sentence(str(name), float(one.trend), f"along {direction}"))
     return said
 
 
-def remaining(reach: xr.Dataset, patch: tuple[int, int], *, shape: tuple[int, int]) -> xr.Dataset:
-    """Correlation that is left at distances which a patch (y, x) does not hold, over (variable, direction).
+def trend_sentence(name: str, share: float, where: str) -> str:
+    """What a trend does to lengths."""
+    line = f"{share:.0%} of the variance of {name} is a straight line {where} across the domain"
+    return f"{line} (a trend or a longer wave), which stretches its lengths: take it off, or look at a larger domain"
 
-    `half`: between its middle and its edge; `whole`: between its two edges, zero or less where the guidance is kept.
-    reach: with `rho` over (variable, direction, cell), cells up to half the domain. NaN where the patch fills the
-    domain's side, so that nothing lies beyond, and where the correlation is not known.
-    """
+
+def remaining(reach: xr.Dataset, patch: tuple[int, int], *, shape: tuple[int, int]) -> xr.Dataset:
+    """Correlation between the middle of a patch (y, x) and its edge, over (variable, direction): `half`, and its
+    interval `low`, `high`. NaN where the patch fills the domain's side, so that nothing lies beyond, or not known."""
     sides = xr.DataArray(list(patch), dims="direction", coords={"direction": ["y", "x"]})
     cut = sides < xr.DataArray(list(shape), dims="direction", coords=sides.coords)
-    last, found = reach.rho.sizes["cell"] - 1, {}
-    for name, cells in (("half", (sides + 1) // 2), ("whole", sides)):
-        known = reach.rho.sel(cell=xr.where(cells > last, 0, cells)).drop_vars("cell")
-        found[name] = known.where((cells <= last) & cut)
-    return xr.Dataset(found)
+    cells, last = (sides + 1) // 2, reach.rho.sizes["cell"] - 1
+    known = reach[["rho", "rho_low", "rho_high"]].sel(cell=xr.where(cells > last, 0, cells)).drop_vars("cell")
+    return known.where((cells <= last) & cut).rename(rho="half", rho_low="low", rho_high="high").assign(cut=cut)
 
 
-def lost_sentence(name: str, rho: float) -> str:
-    """What it means that a field is still correlated by `rho` between a patch's middle and its edge."""
+def told_sentence(missed: xr.Dataset) -> str:
+    """What a patch misses of a variable along one direction, of `remaining`: how much of the variance in its middle the
+    nearest cell beyond its edge could tell."""
+    rho, low, high = (float(missed[name]) for name in ("half", "low", "high"))
+    if not missed.cut:
+        return "nothing lies beyond the patch"
     if math.isnan(rho):
-        return f"{name}: nothing, the patch is the domain"
-    share = max(rho, 0.0) ** 2
-    return f"{name}: {rho:.2f} correlated from the middle to the edge, {share:.0%} of the variance told from beyond it"
+        return "not known what a cell beyond the edge tells of the middle"
+    sure = "too few independent times to say how sure" if math.isnan(low) else f"95 %: {_shares(low, high)}"
+    return f"a cell beyond the edge tells {rho**2:.0%} of the variance in the middle ({sure}; correlation {rho:.2f})"
+
+
+def unknown_sentence(one: xr.Dataset, where: str) -> str:
+    """Why it is not known which patch a variable needs: the domain is too small, or there are too few times."""
+    name, times, known = str(one["variable"].values), int(one.times), one.dropna("cell", how="all", subset=["rho"])
+    if not known.sizes["cell"]:
+        return f"{where} {name}: one time is too few to tell how far it reaches, its mean may be part of a longer wave"
+    rho, low, high = (float(known[bound][-1]) for bound in ("rho", "rho_low", "rho_high"))
+    half = f"at half of it the correlation is {rho:.2f}"
+    if math.isnan(one.side) and low > 0:
+        why = f"{half} ({low:.2f} to {high:.2f}, 95 %), and it may have a trend or a longer wave"
+        return f"{where} this domain is too small to tell how far {name} reaches: {why}"
+    small = f", and the domain may be too small: {half}" if math.isnan(one.side) else ""
+    return f"{where} {name}: {times} times are too few to tell how far it reaches{small}"
+
+
+def zero_sentence(reach: xr.Dataset) -> str:
+    """CorrDiff's own rule, which decides nothing here: the farthest first zero along y and along x."""
+    said = []
+    for direction in ("y", "x"):
+        zero = reach.zero_crossing.sel(direction=direction)
+        name = str(zero.idxmax("variable").values) if zero.notnull().all() else None
+        said.append(f"{float(zero.max()):.0f} km along {direction} ({name})" if name else f"none along {direction}")
+    return f"CorrDiff's rule, the first zero of the autocorrelation within half the domain: {', '.join(said)}."
 
 
 def data_warnings(
@@ -177,20 +211,26 @@ def configuration(patch: tuple[int, int], overlap: int) -> Mapping[str, str]:
 
 
 def _decide(reach: xr.Dataset, direction: str) -> tuple[str, float, str]:
-    """The variable that reaches farthest along a direction, how far (km), and the sentence that says so."""
-    zero = reach.zero_crossing.values
-    names = [str(name) for name in reach.variable.values]
-    if np.isnan(zero).any():
-        name = names[int(np.isnan(zero).argmax())]
-        return name, math.nan, f"Along {direction} {name} is correlated beyond half the domain: take all of it."
-    high = np.where(np.isnan(reach.high.values), zero, reach.high.values)
-    i = int(high.argmax())
-    known = "upper bound not known" if np.isnan(reach.high.values[i]) else f"up to {high[i]:.0f} km, 95 %"
-    return (
-        names[i],
-        float(high[i]),
-        f"Along {direction} {names[i]} reaches farthest: zero at {zero[i]:.0f} km ({known}).",
-    )
+    """The variable that needs the longest side along a direction, that side (km), and the sentence that says so."""
+    unknown = reach.side_high.isnull().values
+    if unknown.any():
+        one = reach.isel(variable=int(unknown.argmax()))
+        return (
+            str(one["variable"].values),
+            math.nan,
+            f"{unknown_sentence(one, f'Along {direction}')}. All of it is taken.",
+        )
+    one = reach.isel(variable=int(reach.side_high.values.argmax()))
+    name, low, side, high = str(one["variable"].values), *(float(one[k]) for k in ("side_low", "side", "side_high"))
+    need = f"{side:.0f} km ({low:.0f} to {high:.0f}, 95 %)"
+    why = f"so that a cell beyond the edge tells less than {TOLD:.0%} of the middle"
+    return name, high, f"Along {direction} {name} needs most: {need}, {why}."
+
+
+def _shares(low: float, high: float) -> str:
+    """Shares of the variance that go with an interval of a correlation."""
+    least = 0.0 if low <= 0 <= high else min(low**2, high**2)
+    return f"{least:.0%} to {max(low**2, high**2):.0%}"
 
 
 def _overlap(reach: xr.Dataset, spacing_km: tuple[float, float], sides: Sequence[int]) -> tuple[int, str]:
