@@ -185,15 +185,15 @@ def test_a_choice_of_times_of_which_nothing_is_known_is_refused():
 def test_two_runs_are_compared_without_the_members_and_times_that_either_lost():
     truth, members, coarse = law()
     whole, broken = (tree_of(truth, m, members, coarse) for m in (members, stopped(without_a_member(members))))
-    found = compare_trees(whole, broken, draws=50)
+    found = compare_trees(whole, broken)
     assert abs(found.difference).max() < 1e-12 and found.attrs["times"] == 7
     assert found["count"].item() == 7 * 48 and "members of the second (2)" in found.attrs["left_out"]["u10"]
     assert set(comparison_table(found)["count"]) == {7 * 48}
     less = tree_of(truth.where(truth.time != HOURS[2]), members, members, coarse)
     for pair in ((whole, less), (less, whole)):
-        assert compare_trees(*pair, draws=50)["count"].item() == 11 * 48
+        assert compare_trees(*pair)["count"].item() == 11 * 48
     with pytest.raises(DataError, match="1 times of u10 that both know"):
-        compare_trees(whole, tree_of(truth, members.where(members.time == HOURS[3]), members, coarse), draws=50)
+        compare_trees(whole, tree_of(truth, members.where(members.time == HOURS[3]), members, coarse))
 
 
 def test_spectra_and_lengths_are_of_the_same_times_members_and_cells():

@@ -281,7 +281,8 @@ def _on_common_cells(fields: dict[str, xr.DataArray]) -> dict[str, xr.DataArray]
     """The fields on the cells, times and members that all of them know (`verify.common`), lazily."""
     common = on_common_cells(fields["truth"], {s: field for s, field in fields.items() if s != "truth"})
     known = common.truth.notnull()
-    return {s: common.fields.get(s, fields[s]).where(known) for s in fields}
+    told = np.flatnonzero(known.any(("y", "x")).values)
+    return {s: common.fields.get(s, fields[s]).where(known).isel(time=told) for s in fields}
 
 
 def _band(series: xr.DataArray, seed: int) -> xr.DataArray | None:
