@@ -286,6 +286,21 @@ def test_a_box_on_a_map_keeps_what_is_inside(tmp_path):
     np.testing.assert_array_equal(part.t2m, same.t2m)
 
 
+@pytest.mark.realdata
+def test_rain_of_hrrr_is_that_of_the_hour_on_a_grid_of_three_kilometres(real_data):
+    """The file has what fell in 12 hours and what fell in the last of them."""
+    path = next(real_data("hrrr_tp_3km_20201214").glob("*.grib2"))
+    found = open_grib(path)
+    with path.open("rb") as file:
+        handles = [codes.codes_grib_new_from_file(file) for _ in range(2)]
+    assert [codes.codes_get(handle, "stepRange") for handle in handles] == ["0-12", "11-12"]
+    np.testing.assert_allclose(found.tp[0, 0].values.ravel(), codes.codes_get_values(handles[1]), atol=1e-5)
+    for name, key in (("lat", "latitudes"), ("lon", "longitudes")):
+        apart = found[name].values.ravel() - codes.codes_get_array(handles[1], key)
+        assert np.abs((apart + 180) % 360 - 180).max() < 1e-4
+    np.testing.assert_allclose(np.diff(found.x), 3, rtol=1e-6)
+
+
 def test_every_verb_names_the_command_that_makes_grib_a_tree(tmp_path, capsys):
     number = {"productDefinitionTemplateNumber": 1}
     lat, lon = np.arange(30.0, 20.0, -0.5), np.arange(110.0, 120.0, 0.5)

@@ -26,34 +26,41 @@ def tiff_composites(path: Path, told: Coding) -> list[Composite]:
     """The one frame in the first band of a file: unit, scale and offset of the band, its `nodata`, and its time by the
     tag DateTime or the file's name. DataError without rasterio, for turned grids and where no unit is given or told."""
     what = f"radar file {path.name}"
+    try:
+        place, unit, scaling, stamp = _header(path, what)
+    except (ValueError, pyproj.exceptions.ProjError) as error:  # texts and projections that cannot be read
+        raise DataError(
+            what, found=f"a spoilt header ({error})", expected="a whole file", todo="copy it again"
+        ) from error
+    quantity = told.quantity or quantity_of(unit)
+    if quantity is None:
+        raise unknown_quantity(what, unit)
+    scale, offset, nodata, undetect = scaling
+    factor, zero = factor_and_offset(unit, lookup(quantity)) or (1.0, 0.0)
+    coding = told.over(Coding(quantity, factor * scale, factor * offset + zero, nodata, undetect))
+    time = _time(stamp, path, what)
+    return [Composite(what, time, quantity=quantity, read=_reader(path, coding, what), **place)]
+
+
+def _header(path: Path, what: str) -> tuple[dict, str, tuple, str]:
+    """Places of the cells, unit, scaling (scale, offset, nodata, undetect) and the tag of the time."""
     with _opened(path, what) as file:
-        transform, shape = file.transform, file.shape
+        transform, tags = file.transform, file.tags() | file.tags(1)
         if transform.b or transform.d or not transform.a > 0 > transform.e or file.crs is None:
             found = "no map" if file.crs is None else "turned rows"
             raise DataError(what, found=found, expected="rows from the north on a map", todo="warp it first (gdalwarp)")
         crs = pyproj.CRS(file.crs.to_wkt())
-        if not crs.is_geographic and crs.axis_info[0].unit_name != "metre":
-            found = f"a map in {crs.axis_info[0].unit_name}"
-            raise DataError(what, found=found, expected="metres", todo="warp it first (gdalwarp -t_srs)")
-        unit = (file.units[0] or file.tags(1).get("units") or file.tags().get("units") or "").strip()
-        scale, offset, nodata = file.scales[0], file.offsets[0], file.nodata
-        undetect = file.tags(1).get("undetect", file.tags().get("undetect"))
-        stamp = file.tags().get("TIFFTAG_DATETIME", "")
-    quantity = told.quantity or quantity_of(unit)
-    if quantity is None:
-        raise unknown_quantity(what, unit)
-    factor, zero = factor_and_offset(unit, lookup(quantity)) or (1.0, 0.0)
-    own = Coding(
-        quantity, factor * scale, factor * offset + zero, nodata, None if undetect is None else float(undetect)
-    )
-    y, x = (
-        origin + step * (np.arange(n) + 0.5)
-        for origin, step, n in ((transform.f, transform.e, shape[0]), (transform.c, transform.a, shape[1]))
-    )
-    where = _place(crs, y[::-1], x)
-    return [
-        Composite(what, _time(stamp, path, what), quantity=quantity, read=_reader(path, told.over(own), what), **where)
-    ]
+        unit = (file.units[0] or tags.get("units") or "").strip()
+        undetect = None if tags.get("undetect") is None else float(tags["undetect"])
+        y, x = (
+            origin + step * (np.arange(n) + 0.5)
+            for origin, step, n in zip((transform.f, transform.c), (transform.e, transform.a), file.shape, strict=True)
+        )
+        scaling = (file.scales[0], file.offsets[0], file.nodata, undetect)
+    if not crs.is_geographic and crs.axis_info[0].unit_name != "metre":
+        found = f"a map in {crs.axis_info[0].unit_name}"
+        raise DataError(what, found=found, expected="metres", todo="warp it first (gdalwarp -t_srs)")
+    return _place(crs, y[::-1], x), unit, scaling, tags.get("TIFFTAG_DATETIME", "")
 
 
 def _opened(path: Path, what: str):

@@ -31,11 +31,8 @@ def shape_of(get, what: str) -> tuple[int, int]:
 
 
 def laid_out(flat: np.ndarray, get, what: str) -> np.ndarray:
-    """Values in the order of the file as (y, x): columns may come first, and every other row backwards."""
+    """As many values as cells, in the order of the file, as (y, x): columns may be first, other rows backwards."""
     ny, nx = shape_of(get, what)
-    if flat.size != ny * nx:
-        found = f"{flat.size} values for {ny} x {nx} cells"
-        raise DataError(what, found=found, expected="one for each", todo="check where the file is from")
     by_column = bool(get("jPointsAreConsecutive", int, 0))
     field = flat.reshape((nx, ny) if by_column else (ny, nx))
     if get("alternativeRowScanning", int, 0):

@@ -14,7 +14,7 @@ import numpy as np
 import pyproj
 import xarray as xr
 
-from labkit.data.grib_grids import coordinates_of, laid_out
+from labkit.data.grib_grids import coordinates_of, laid_out, shape_of
 from labkit.errors import DataError
 from labkit.variables import canonical
 
@@ -88,6 +88,9 @@ def values(message: Message) -> np.ndarray:
     with _opened(message) as (codes, handle, get, what):
         if get("bitmapPresent", int, 0):
             codes.codes_set(handle, "missingValue", _MISSING)
+        ny, nx = shape_of(get, what)
+        if (count := codes.codes_get_size(handle, "values")) != ny * nx:  # before room is made for them
+            raise DataError(what, found=f"{count} values", expected=f"{ny} x {nx}", todo="check where it is from")
         field = laid_out(codes.codes_get_array(handle, "values"), get, what)
         least = _local(get)[2]
     return np.where((field == _MISSING) | (field < least), np.nan, field).astype(np.float32)
