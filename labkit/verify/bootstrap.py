@@ -135,7 +135,7 @@ def _more(n: int) -> float:
 
 
 def _positions(values: xr.DataArray, dim: str) -> np.ndarray:
-    """Where in time each is, in usual steps: the lower quartile of all, which of some storms of a few hours each is that
+    """Where in time each is, in usual steps: the lower quartile of all, which of storms of a few hours each is that
     of the hours. One after the other where the coordinate does not say."""
     index = values.indexes.get(dim)
     try:
