@@ -30,8 +30,8 @@ def run(seed, *, spread=1.0, offset=0.0, shape=(40, 8, 8), n=5):
 def test_two_runs_of_one_law_differ_as_often_as_chance_has_it():
     p = [paired_scores(sums(*run(2 * k)), sums(*run(2 * k + 1))).p for k in range(100)]
     share = (xr.concat(p, "case") < 0.1).mean("case")
-    # A binomial of 100 at 0.1; a bootstrap of 40 times is a little too sure.
-    assert ((share >= 0.03) & (share <= 0.22)).all()
+    # A binomial of 100 at less than 0.1: with 40 times the interval is a little wide.
+    assert ((share >= 0.01) & (share <= 0.17)).all()
 
 
 def test_the_better_run_is_found_and_the_sign_says_which():

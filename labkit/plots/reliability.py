@@ -21,6 +21,7 @@ from labkit.verify.probability import brier, ensemble_table, reliability_diagram
 
 MOST_BINS = 21  # with more members than that, ten bins: each must have cells enough to be judged by
 PARTS = ("brier", "reliability", "resolution", "uncertainty", "skill", "fair", "roc_area")
+POSITIVE = ("brier", "resolution", "uncertainty", "base_rate")
 CLIMATE = "#8c8c8c"
 
 
@@ -144,7 +145,8 @@ def _reliability(members: xr.DataArray, truth: xr.DataArray, threshold: float, s
         curve = reliability_diagram(members, truth, threshold, seed=seed, bins=bins)
     table = ensemble_table(members, truth, threshold, bins=bins).compute()
     scores = _scores(table.sum("time"), n).expand_dims(bound=["estimate"])
-    bounds = _scores(resampled_tables(table), n).map(interval)
+    drawn = _scores(resampled_tables(table), n)
+    bounds = drawn.map(lambda score: interval(score, positive=score.name in POSITIVE))
     scores = xr.concat([scores, bounds], "bound").sel(bound=["low", "estimate", "high"])
     return Reliability(curve, roc(table.sum("time")), scores)
 

@@ -1,7 +1,7 @@
 """Is one run better than another, or was it luck? Scores of two output trees over the same times, paired.
 
-The same times are left out of both by turns, so that the weather that was hard for both takes no part in the
-difference. Root mean squares and ratios are worked out anew from what is left each time.
+The same times count more in both by turns, so that the weather that was hard for both takes no part in the
+difference. Root mean squares and ratios are worked out anew each time.
 """
 
 from __future__ import annotations

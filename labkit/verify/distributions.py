@@ -1,6 +1,6 @@
 """Are the values right, wherever they fall? Histograms, quantiles, tails with their sampling error, and the PIT.
 
-Quantiles come from histograms with fine bins: these add up over times and chunks and any of them can be left out,
+Quantiles come from histograms with fine bins: these add up over times and chunks and any of them can count more,
 and an error of up to one bin's width is the price. The truth is one draw: how far its extremes lie from the law by
 chance alone is seen in the members, each of which is a draw of the same size.
 """
@@ -126,7 +126,7 @@ def tails(truth: xr.DataArray, drawn: xr.DataArray, members: xr.DataArray, *, le
     with the `low` and `high` of its interval over times; the members' median `member_median` and central interval
     `member_low`, `member_high`, which holds an exchangeable truth with probability `level`, or (n - 1) / (n + 1) where
     the n members are too few for that; and `p`, the two-sided probability of a rank as extreme where truth and members
-    are exchangeable, 2 / (n + 1) at least. Leaving times out tells nothing of what is larger than was seen, so for the
+    are exchangeable, 2 / (n + 1) at least. The times tell nothing of what is larger than was seen, so for the
     outermost levels trust the members' interval.
     """
     bounds = interval(drawn, level=level)

@@ -166,7 +166,8 @@ def reliability_diagram(
 
 
 def resampled_tables(table: xr.Dataset, *, dim: str = "time") -> xr.Dataset:
-    """Tables with times left out (`bootstrap.resampled_means`), `draw` for `dim`: of each any figure can be asked."""
+    """Tables with more weight on each time by turns (`bootstrap.resampled_means`), with `draw` for `dim`: of each any
+    figure can be asked."""
     return table.map(resampled_means, dim=dim)
 
 

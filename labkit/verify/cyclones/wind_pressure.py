@@ -129,7 +129,7 @@ def fit(
     """The relation of highest winds (m/s) and lowest pressures (Pa) over (..., time), such as those of all members.
 
     Least squares of the logarithms, in which relative errors count alike; the environment's pressure is given, not
-    fitted. Pairs without wind or deficit are left out. How sure it is comes from leaving times out. Raises
+    fitted. Pairs without wind or deficit are left out. How sure it is comes from what each time changes. Raises
     DataError where there are fewer than three pairs or all have one pressure.
     """
     wind, deficit = xr.broadcast(_checked("wind", wind), environment_pa - _checked("pressure", pressure))
