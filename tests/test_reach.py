@@ -83,14 +83,21 @@ def test_short_noise_and_a_constant_of_two_per_cent_are_advised_by_the_noise():
     assert max(recommend_patch(found, spacing_km=(1.0, 1.0), shape=(N, N)).patch) <= 14
 
 
-def test_weather_of_one_hour_in_a_wide_domain_is_known_from_its_strips():
-    """Forty times that are one: drawn again they do not differ, and the strips across the domain do."""
-    once = fields_of(7, lengths=3.0, times=2, shape=(96, 96))
-    found = reach_of(once.isel(time=np.repeat([0, 1], 20)))
-    assert said_of(found) == "known"
-    width = (found.rho_high - found.rho_low).sel(direction="x", cell=6).values
-    times_alone = 2 * 1.96 / np.sqrt(40 * 96**2 / (np.pi / 2 * 9))  # as if all were independent
-    assert float(width[0]) > 3 * times_alone
+def test_few_times_of_a_wide_domain_are_known_from_its_strips():
+    """Four times are too few to be drawn again, but 32 lengths hold many places: e^-2 at two of them."""
+    held = []
+    for seed in range(6):
+        found = reach_of(fields_of([7, seed], lengths=3.0, times=4, shape=(96, 96))).isel(variable=0)
+        assert found.strips.all() and found.side_high.notnull().all()
+        at = found.sel(cell=6)
+        held += ((at.rho_low < np.exp(-2)) & (at.rho_high > np.exp(-2))).values.tolist()
+        assert (at.rho_high - at.rho_low > 0.02).all()  # 4 x 650 independent places: 4 / sqrt(2600) = 0.08
+    assert np.mean(held) > 0.6
+
+
+def test_few_times_of_a_small_domain_are_not_known():
+    found = reach_of(fields_of(7, lengths=N / 3, times=4))
+    assert found.rho_high.isnull().all() and "4 times are too few" in said_of(found)
 
 
 def test_one_time_tells_nothing_and_says_so():

@@ -28,8 +28,8 @@ def reach(field: xr.DataArray, *, spacing_km: tuple[float, float], draws: int = 
     In km: `side`, which a patch needs, its 95 % interval `side_low`, `side_high`, the `e_folding` length and the
     `zero_crossing`; NaN where that lies beyond half the domain or is not known. Over `cell`, as far as half the domain:
     `rho`, the autocorrelation at so many cells, and its interval `rho_low`, `rho_high`, all NaN where the times are too
-    few to say. Of one time nothing is known, since its mean may be a wave longer than the domain. `times`: how many.
-    `trend`: as of `trend_share`.
+    few to say; `strips`: whether that is of strips of the domain and not of times. Of one time nothing is known, since
+    its mean may be a wave longer than the domain. `times`: how many. `trend`: as of `trend_share`.
     """
     sums = {direction: _sums_of_strips(field, spacing_km, direction) for direction in ("y", "x")}
     rho = {direction: correlation_of(a.sum(("time", "strip"))) for direction, a in sums.items()}
@@ -40,7 +40,7 @@ def reach(field: xr.DataArray, *, spacing_km: tuple[float, float], draws: int = 
     for direction, across in (("y", "x"), ("x", "y")):
         wide = field.sizes[across] * spacing_km[across == "x"] >= WIDE * lengths[across].e_folding
         bounds = _bounds(sums[direction], strips=bool(wide), draws=draws, seed=seed)
-        curves = xr.Dataset({"rho": rho[direction], "rho_low": bounds[0], "rho_high": bounds[1]})
+        curves = bounds.assign(rho=rho[direction])
         by_cell = curves.rename(lag="cell").assign_coords(cell=np.arange(curves.sizes["lag"]))
         row = xr.merge([lengths[direction], _sides(curves), by_cell])
         rows.append(row.assign(trend=trend_share(field, direction)))
@@ -67,18 +67,24 @@ def _sums_of_strips(field: xr.DataArray, spacing_km: tuple[float, float], direct
     return centred(pair_sums(strips, spacing_km=spacing_km, direction=direction), ("time", "strip"))
 
 
-def _bounds(sums: xr.DataArray, *, strips: bool, draws: int, seed: int) -> list[xr.DataArray]:
-    """Low and high of a correlation, the wider of two intervals: of times drawn again, which is too narrow where all
-    are of one weather; and, in a wide domain, of its strips. NaN where neither says anything."""
-    over = {"time": sums.sizes["time"] >= MIN_TIMES, "strip": strips and sums.sizes["time"] > 1}
-    nothing = correlation_of(sums.sum(("time", "strip"))) * np.nan
-    found = [xr.concat([nothing, nothing], xr.IndexVariable("bound", ["low", "high"]))]
-    for dim in (dim for dim, there in over.items() if there):
-        rest = "strip" if dim == "time" else "time"
-        drawn = resampled_means(sums.sum(rest), dim=dim, draws=draws, seed=seed)
-        found.append(interval(correlation_of(drawn)))
-    both = xr.concat(found, "of")
-    return [both.sel(bound="low", drop=True).min("of"), both.sel(bound="high", drop=True).max("of")]
+def _bounds(sums: xr.DataArray, *, strips: bool, draws: int, seed: int) -> xr.Dataset:
+    """`rho_low` and `rho_high`, NaN where nothing says anything, and `strips`, of what they are: of the times, or where
+    these are fewer independent ones, of the strips of a wide domain, which know of no other weather than there was."""
+    rho = correlation_of(sums.sum(("time", "strip")))
+    found = xr.Dataset({"rho_low": rho * np.nan, "rho_high": rho * np.nan, "strips": False})
+    enough = {"time": sums.sizes["time"] >= MIN_TIMES, "strip": strips and sums.sizes["time"] > 1}
+    for dim, rest in (("time", "strip"), ("strip", "time")):
+        if enough[dim]:
+            drawn = interval(correlation_of(resampled_means(sums.sum(rest), dim=dim, draws=draws, seed=seed)))
+            bounds = {f"rho_{name}": drawn.sel(bound=name, drop=True) for name in ("low", "high")}
+            bounds = xr.Dataset(bounds | {"strips": dim == "strip"})
+            found = bounds if _width(bounds) < _width(found) else found
+    return found
+
+
+def _width(bounds: xr.Dataset) -> float:
+    """Mean width of an interval over the distances; where it is not known a correlation may be anything."""
+    return float((bounds.rho_high - bounds.rho_low).fillna(2.0)[1:].mean())
 
 
 def _sides(rho: xr.Dataset) -> xr.Dataset:
