@@ -17,7 +17,7 @@ from bokeh.client import pull_session
 from bokeh.util.token import generate_jwt_token, generate_session_id
 from browser import free_port, wait_for_server
 from synthetic_tree import write_tree
-from tornado.httputil import HTTPHeaders, HTTPServerRequest
+from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 
 from apps.__main__ import APPS, main, make_parser, panel_arguments
 from apps.parts.guard import refusal
@@ -110,7 +110,8 @@ def test_only_browsers_of_this_machine_are_answered(way, tmp_path):
 )
 def test_who_is_refused(peer, origin, allowed, refused):
     headers = HTTPHeaders({} if origin is None else {"Origin": origin})
-    request = HTTPServerRequest("GET", "/ensemble_explorer/ws", headers=headers)
+    opening = RequestStartLine("GET", "/ensemble_explorer/ws", "HTTP/1.1")
+    request = HTTPServerRequest(start_line=opening, headers=headers)
     request.remote_ip = peer
     assert bool(refusal(request, allowed)) == refused
 

@@ -147,6 +147,7 @@ def _series_chance(gaps: np.ndarray) -> float:
     around = gaps - gaps.mean()
     power = float(around @ around)
     lag = float(around[1:] @ around[:-1]) / power if power > 0 else 0.0
-    lag = float(np.clip(lag + (1 + 4 * lag) / n, 0.0, 0.95))  # of short series it comes out too small (Kendall 1954)
+    # Of short series it comes out too small (Kendall 1954), and no surer than its standard error.
+    lag = float(np.clip(lag + (1 + 4 * lag) / n + 1 / np.sqrt(n), 0.0, 0.95))
     independent = max(n * (1 - lag) / (1 + lag), 2.0)
     return float(t.ppf((1 + LEVEL) / 2, independent - 1) * around.std(ddof=1) / np.sqrt(independent))
