@@ -1,7 +1,7 @@
 """Walk through the members of a generative weather model's output.
 
-panel serve apps/ensemble_explorer.py                 # the bundled run
-panel serve apps/ensemble_explorer.py --args FILE ... # your own CorrDiff or labkit output
+python -m apps explore                 # the bundled run
+python -m apps explore FILE ...        # your own CorrDiff or labkit output
 """
 
 import sys
@@ -12,11 +12,12 @@ import panel as pn
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from apps.explorer.app import Explorer, extension
+from apps.parts.guard import admitted
 from apps.parts.library import open_library
 
 extension()
 
-if pn.state.served:
+if pn.state.served and admitted():
     explorer = Explorer(pn.state.as_cached("explorer-library", open_library, files=tuple(sys.argv[1:])))
     explorer.share(pn.state.location)
     explorer.page().servable()

@@ -21,6 +21,7 @@ from apps.parts.presets import find_presets
 from apps.parts.runs import FieldStore, Run
 from labkit.errors import DataError
 from labkit.store.trees import open_tree
+from labkit.verify.verdicts import judge
 
 EXTENT = (-128.0, -128.0, 128.0, 128.0)
 
@@ -177,9 +178,9 @@ def test_a_cyclone_of_the_southern_hemisphere_turns_the_other_way(run):
 
 def test_coverage_of_exchangeable_members_is_as_expected(rng):
     draws = rng.normal(size=(10, 200, 200))
-    assert sentences.coverage(draws[1:], draws[0]) == pytest.approx(sentences.expected_coverage(9), abs=0.01)
+    assert judge([(draws[1:], draws[0])]).inside == pytest.approx(8 / 10, abs=0.01)
     truth = np.where(np.arange(200) < 100, np.nan, draws[0])
-    assert sentences.coverage(draws[1:], truth) == pytest.approx(sentences.expected_coverage(9), abs=0.02)
+    assert judge([(draws[1:], truth)]).inside == pytest.approx(8 / 10, abs=0.02)
 
 
 def test_sentences_say_what_is_there(run, state):

@@ -10,12 +10,13 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from apps.explorer.sentences import expected_coverage
+from apps.explorer.sentences import by_lot, verdict_text
 from apps.explorer.state import ExplorerState
 from apps.parts.labels import time_label
 from apps.parts.runs import Run
 from labkit.plots.colours import SOURCE_LABELS
 from labkit.store.sound import NEVER_WRITTEN
+from labkit.verify.verdicts import Verdict, judge
 
 MAX_VALUES = 60_000_000
 FEW_TIMES = 4
@@ -63,6 +64,7 @@ class Calibration:
     table: pd.DataFrame
     times: tuple[int, ...]
     reliability_index: float
+    verdict: Verdict
 
     def row(self, source: str, variable: str) -> pd.Series:
         chosen = self.table[(self.table.source == source) & (self.table.variable == variable)]
@@ -128,7 +130,8 @@ def calibrate(run: Run, variable: str, times: tuple[int, ...]) -> Calibration:
     )
     data = calibration_data(chosen, variable)
     unevenness = float(reliability_index(data["prediction"]["ranks"]))
-    return Calibration(data, score_table(score_tree(chosen)), times, unevenness)
+    verdict = judge([(run.members(variable, t), run.field("truth", variable, t)) for t in times])
+    return Calibration(data, score_table(score_tree(chosen)), times, unevenness, verdict)
 
 
 def left_out(asked: Asked, result) -> str:
@@ -167,35 +170,38 @@ def sentence(run: Run, asked: Asked, result) -> str:
     start = f"{known.long_name}, {when}: "
     say = {
         "ranks": lambda: _ranks_sentence(run, asked.variable, result),
-        "reliability": lambda: _reliability_sentence(result, f"{dict(asked.options).get('threshold'):g} {known.units}"),
+        "reliability": lambda: _reliability_sentence(
+            result, f"{dict(asked.options).get('threshold'):g} {known.units}", by_chance(run, asked)
+        ),
         "neighbourhoods": lambda: _fss_sentence(result, known.units),
-        "distributions": lambda: _distribution_sentence(result, known.units),
+        "distributions": lambda: _distribution_sentence(result, known.units, by_chance(run, asked)),
         "strata": lambda: _strata_sentence(result, known.units),
         "maps": lambda: _maps_sentence(result),
     }
     return start + say[asked.diagnostic]()
 
 
+def by_chance(run: Run, asked: Asked) -> float:
+    """How often a calibrated ensemble lies beyond a band of 95 %: more often where one time and few members make it."""
+    return max(0.05, 2 / (run.n_members + 1)) if len(asked.times) == 1 else 0.05
+
+
 def _ranks_sentence(run: Run, variable: str, result: Calibration) -> str:
-    counts = result.data["prediction"]["ranks"]
-    outside = float((counts[0] + counts[-1]) / counts.sum())
-    line = result.row("prediction", variable)
+    verdict, line = result.verdict, result.row("prediction", variable)
     skill = line.get("achieved_skill", np.nan)
     reached = f" It achieves {skill:.0%} of what is possible over the coarse input." if np.isfinite(skill) else ""
-    ratio = f"spread / skill is {line.spread_skill:.2f}, " if np.isfinite(line.spread_skill) else ""
+    ratio = f"Spread / skill is {line.spread_skill:.2f}, " if np.isfinite(line.spread_skill) else "The "
     return (
-        f"the truth is outside the members in {outside:.0%} of the cells "
-        f"({1 - expected_coverage(run.n_members):.0%} if calibrated), {ratio}"
+        f"the truth is outside the members in {1 - verdict.inside:.0%} of the cells{by_lot(verdict)}, "
+        f"{2 * verdict.expected:.0%} if calibrated: {verdict_text(verdict, run.n_members)}. {ratio}"
         f"reliability index {result.reliability_index:.2f} (0 is flat).{reached}"
     )
 
 
-def _reliability_sentence(data: Mapping, event: str) -> str:
+def _reliability_sentence(data: Mapping, event: str, chance: float) -> str:
     own, rate = data["prediction"], data["prediction"].score("base_rate")
     curve = own.curve
-    inside = (curve.observed >= curve.consistency_low) & (curve.observed <= curve.consistency_high)
-    bins = int((curve["count"] > 0).sum())
-    off = bins - int((inside & (curve["count"] > 0)).sum())
+    off, bins = beyond(curve.observed, curve.consistency_low, curve.consistency_high)
     if not 0 < rate < 1:
         return f"the truth is {'always' if rate else 'never'} above {event}, so that there is no skill to be had."
     low, high = (own.score("skill", bound) for bound in ("low", "high"))
@@ -203,7 +209,7 @@ def _reliability_sentence(data: Mapping, event: str) -> str:
     oracle = f", the oracle's {data['oracle'].score('skill'):.2f}" if "oracle" in data else ""
     return (
         f"above {event}, in {rate:.2%} of the cells, the Brier skill score is {own.score('skill'):.2f}{sure}{oracle}; "
-        f"the observed share is beyond what chance allows in {off} of {bins} bins. "
+        f"the observed share is beyond what chance allows in {off} of {bins} bins, {_few(chance * bins)} if calibrated. "
         f"ROC area {own.score('roc_area'):.2f}."
     )
 
@@ -223,28 +229,45 @@ def _fss_sentence(data, unit: str) -> str:
     )
 
 
-def _distribution_sentence(data, unit: str) -> str:
+def beyond(values: xr.DataArray, low: xr.DataArray, high: xr.DataArray) -> tuple[int, int]:
+    """How many values lie beyond their bounds by more than rounding, of how many that have both."""
+    known = values.notnull() & low.notnull() & high.notnull()
+    slack = 1e-9 * abs(values)
+    outside = known & ((values < low - slack) | (values > high + slack))
+    return int(outside.sum()), int(known.sum())
+
+
+def _few(number: float) -> str:
+    return "less than one" if number < 0.95 else f"about {number:.0f}"
+
+
+def _distribution_sentence(data, unit: str, chance: float) -> str:
     own, pit = data.quantiles["prediction"].isel(level=-1), data.pit["prediction"]
-    off = int(((pit.frequency < pit.low) | (pit.frequency > pit.high)).sum())
-    level, truth = f"{100 * float(own.level):g} %", float(own.truth)
-    extreme = truth < float(own.member_low) or truth > float(own.member_high)
-    sure = f", {'beyond' if extreme else 'within'} the range of single members" if np.isfinite(own.member_low) else ""
+    off, bins = beyond(pit.frequency, pit.low, pit.high)
+    level, truth, sure = f"{100 * float(own.level):g} %", float(own.truth), ""
+    if np.isfinite(own.member_low):
+        extreme = truth < float(own.member_low) or truth > float(own.member_high)
+        luck = f" (by chance in {max(float(own.p), 0.05):.0%} of cases)" if extreme else ""
+        sure = f", {'beyond' if extreme else 'within'} the range of single members{luck}"
     return (
         f"the {level} quantile is {float(own.pooled):.3g} {unit} in the members together and {truth:.3g} {unit} in the "
-        f"truth{sure}; the PIT is beyond what chance allows in {off} of "
-        f"{pit.sizes['bin']} bins."
+        f"truth{sure}; the PIT is beyond what chance allows in {off} of {bins} bins, {_few(chance * bins)} if "
+        "calibrated."
     )
 
 
 def _strata_sentence(data: xr.Dataset, unit: str) -> str:
     own = data.sel(source="prediction", bound="estimate")
     crps, ratio = own.crps.values, own.spread_skill.values
-    worst, best = own.stratum.values[np.argmax(crps)], own.stratum.values[np.argmin(crps)]
+    if not np.isfinite(crps).any():
+        return "no stratum has a score."
+    worst, best = own.stratum.values[np.nanargmax(crps)], own.stratum.values[np.nanargmin(crps)]
     if len(crps) == 1:
         return f"there is one stratum only, {worst}; choose another split."
     spread = f" Spread / skill goes from {ratio.min():.2f} to {ratio.max():.2f}." if np.isfinite(ratio).all() else ""
     return (
-        f"the model's CRPS goes from {crps.min():.3g} {unit} ({best}) to {crps.max():.3g} {unit} ({worst}).{spread} "
+        f"the model's CRPS goes from {np.nanmin(crps):.3g} {unit} ({best}) to {np.nanmax(crps):.3g} {unit} ({worst})."
+        f"{spread} "
         "In brackets: how many times have any of it."
     )
 

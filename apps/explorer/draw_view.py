@@ -75,7 +75,7 @@ def submit(library: Library, model_id: str, card: ModelCard, request: DrawReques
 
 
 def _work(library: Library, model_id: str, request: DrawRequest, label: str, job: Job) -> Path:
-    path = library.drawn_path(f"{model_id}-{job.number}.nc")
+    path = library.drawn.begin(model_id, request)
     drawn = library.models.draw(
         model_id,
         request,
@@ -84,6 +84,7 @@ def _work(library: Library, model_id: str, request: DrawRequest, label: str, job
         progress=job.progress,
         cancel=job.cancelled,
     )
+    drawn = library.drawn.keep(drawn, f"{model_id}-{job.number}.nc")
     job.run_id = library.registry.add(drawn, kind="drawn", label=f"{label} ({job.number})").id
     return drawn
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from apps.explorer.sentences import expected_coverage
+from apps.explorer.sentences import by_lot, verdict_text
 from apps.explorer.state import ExplorerState
 from apps.parts.labels import time_label
 from apps.parts.runs import Run
@@ -17,6 +17,7 @@ from labkit.plots.colours import plain
 from labkit.plots.products import Panels, severity_text
 from labkit.verify.clusters import clusters
 from labkit.verify.products import neighbourhood_maximum_probability, severity
+from labkit.verify.verdicts import judge
 
 PRODUCTS = {
     "paintball": "Paintball",
@@ -28,7 +29,6 @@ PRODUCTS = {
     "clusters": "Clusters of members",
 }
 SEVERITIES = {"Area above the threshold": "area", "Mean of the area": "mean", "Maximum": "maximum"}
-WEAK = 0.25  # Kaufman & Rousseeuw (1990): a mean silhouette below it finds no substantial structure
 
 
 @dataclass(frozen=True)
@@ -144,14 +144,14 @@ def _envelope(members: xr.DataArray, truth: xr.DataArray, when: str, *, percenti
     panels = plots.envelope_panels(members, truth, percentile=percentile)
     if not _known(truth):
         return Outcome(panels, f"{_name(members)}, {when}: nothing was observed.")
-    known = np.isfinite(truth.values)
-    below = (truth.values < panels["minimum"].values)[known].mean()
-    above = (truth.values > panels["maximum"].values)[known].mean()
-    n = members.sizes["ensemble"]
+    verdict, n = judge([(members.values, truth.values)]), members.sizes["ensemble"]
+    if np.isnan(verdict.inside):
+        return Outcome(panels, f"{_name(members)}, {when}: no cell is known in the truth and in every member.")
     return Outcome(
         panels,
-        f"{_name(members)}, {when}: the truth is below every member in {below:.1%} of the cells and above every one in "
-        f"{above:.1%}; of {n} calibrated members it would be {(1 - expected_coverage(n)) / 2:.1%} each.",
+        f"{_name(members)}, {when}: the truth is below every member in {verdict.below:.1%} of the cells and above "
+        f"every one in {verdict.above:.1%}{by_lot(verdict)}; of {n} calibrated members it would be "
+        f"{verdict.expected:.1%} each: {verdict_text(verdict, n)}.",
     )
 
 
@@ -170,8 +170,9 @@ def _extremes(
         return Outcome(panels, f"{start}.")
     true = float(severity(truth.expand_dims("ensemble"), by=by, threshold=threshold).item())
     there = severity(members.where(truth.notnull()), by=by, threshold=threshold)
-    said, less = severity_text(true, by=by, units=units), int((there < true).sum())
-    return Outcome(panels, f"{start}; the truth has {said}, more than {less} of {values.size} members.")
+    said, less, same = severity_text(true, by=by, units=units), int((there < true).sum()), int((there == true).sum())
+    alike = f" and as much as {same}" if same else ""
+    return Outcome(panels, f"{start}; the truth has {said}, more than {less}{alike} of {values.size} members.")
 
 
 def _clusters(members: xr.DataArray, truth: xr.DataArray, when: str, *, number: int) -> Outcome:
@@ -190,7 +191,8 @@ def _clusters(members: xr.DataArray, truth: xr.DataArray, when: str, *, number: 
             listed,
         )
     *sizes, last = (str(size) for size in found["size"].values)
-    groups_are = "distinct" if found.silhouette >= WEAK else "hardly distinct: they cut through a continuum"
+    told = found.silhouette > found.chance
+    groups_are = "distinct" if told else f"not distinct: members of one kind give up to {found.chance:.2f} by chance"
     return Outcome(
         panels,
         f"{_name(members)}, {when}: {', '.join(sizes)} and {last} of {n} members resemble each other; with a mean "
@@ -202,8 +204,11 @@ def _clusters(members: xr.DataArray, truth: xr.DataArray, when: str, *, number: 
 def _nearest(members: xr.DataArray, truth: xr.DataArray, found: xr.Dataset) -> str:
     if not _known(truth):
         return ""
-    errors = [float(((members.sel(ensemble=name) - truth) ** 2).mean()) for name in found.medoid.values]
-    return f" The truth is nearest to what stands for cluster {int(np.argmin(errors)) + 1}."
+    errors = np.array([float(((members.sel(ensemble=name) - truth) ** 2).mean()) for name in found.medoid.values])
+    nearest = np.flatnonzero(errors == errors.min())
+    if nearest.size != 1:
+        return " The truth is as near to one of them as to another."
+    return f" The truth is nearest to what stands for cluster {nearest[0] + 1}."
 
 
 def _name(members: xr.DataArray) -> str:

@@ -8,6 +8,7 @@ from apps.explorer.state import ExplorerState
 from apps.parts.labels import time_label
 from apps.parts.runs import Run
 from labkit.plots.colours import SOURCE_LABELS, plain
+from labkit.verify.verdicts import UNKNOWN, Verdict, judge
 
 
 def source_label(run: Run, source: str, member: int) -> str:
@@ -19,16 +20,16 @@ def source_label(run: Run, source: str, member: int) -> str:
     return SOURCE_LABELS[source]
 
 
-def coverage(members: np.ndarray, truth: np.ndarray) -> float:
-    """Share of the cells whose truth lies within the members (member, y, x); NaN where there is no truth at all."""
-    known = np.isfinite(truth)
-    inside = (truth >= members.min(axis=0)) & (truth <= members.max(axis=0))
-    return float(inside[known].mean()) if known.any() else float("nan")
+def verdict_text(verdict: Verdict, n_members: int) -> str:
+    """A verdict in words that stand behind what was seen."""
+    if n_members == 1:
+        return "one member has no spread to judge"
+    return "which may be chance: cannot tell" if verdict.words == UNKNOWN else verdict.words
 
 
-def expected_coverage(n_members: int) -> float:
-    """Of a calibrated ensemble of n members and a continuous variable: (n - 1) / (n + 1)."""
-    return (n_members - 1) / (n_members + 1)
+def by_lot(verdict: Verdict) -> str:
+    """Said where values are equal, as in dry cells: how they were counted."""
+    return " (ties by lot)" if verdict.ties else ""
 
 
 def maps_sentence(run: Run, state: ExplorerState) -> str:
@@ -36,12 +37,14 @@ def maps_sentence(run: Run, state: ExplorerState) -> str:
     members, truth = run.members(state.variable, state.time), run.field("truth", state.variable, state.time)
     if not np.isfinite(truth).any():
         return f"{_upper(variable.long_name)}, {_when(run, state)}: {run.n_members} members; nothing was observed."
-    inside, expected = coverage(members, truth), expected_coverage(run.n_members)
+    verdict = judge([(members, truth)])
     what = ", minus the truth" if state.show == "difference" else ""
-    verdict = "too narrow" if inside < expected - 0.05 else "too wide" if inside > expected + 0.05 else "about right"
+    start = f"{_upper(variable.long_name)}{what}, {_when(run, state)}: the truth lies within the {run.n_members}"
+    if np.isnan(verdict.inside):
+        return f"{start} members nowhere that can be told: no cell is known in all of them."
     return (
-        f"{_upper(variable.long_name)}{what}, {_when(run, state)}: the truth lies within the {run.n_members} "
-        f"members in {inside:.0%} of the cells, where a calibrated ensemble has {expected:.0%} ({verdict})."
+        f"{start} members in {verdict.inside:.0%} of the cells{by_lot(verdict)}, where a calibrated ensemble has "
+        f"{1 - 2 * verdict.expected:.0%}: {verdict_text(verdict, run.n_members)}."
     )
 
 
@@ -56,12 +59,15 @@ def members_sentence(run: Run, state: ExplorerState) -> str:
 
 def probability_sentence(run: Run, state: ExplorerState) -> str:
     members, truth = run.members(state.variable, state.time), run.field("truth", state.variable, state.time)
-    known = np.isfinite(truth)
-    seen = f"{(truth > state.threshold)[known].mean():.1%} in the truth" if known.any() else "nothing was observed"
-    return (
-        f"Above {state.threshold:g} {run.describe(state.variable).units}, {_when(run, state)}: "
-        f"{(members > state.threshold).mean():.1%} of the area in the members on average, {seen}."
-    )
+    known = np.isfinite(members).all(axis=0)
+    start = f"Above {state.threshold:g} {run.describe(state.variable).units}, {_when(run, state)}"
+    if not known.any():
+        return f"{start}: no cell is known in every member."
+    both = known & np.isfinite(truth)
+    area = both if both.any() else known  # members and truth are compared where both are known
+    seen = f"{(truth > state.threshold)[both].mean():.1%} in the truth" if both.any() else "nothing was observed"
+    share = (members[:, area] > state.threshold).mean()
+    return f"{start}: {share:.1%} of the area in the members on average, {seen}."
 
 
 def point_sentence(run: Run, state: ExplorerState) -> str:
@@ -72,10 +78,11 @@ def point_sentence(run: Run, state: ExplorerState) -> str:
     spread = f"{members.min():.3g} to {members.max():.3g}"
     if not np.isfinite(truth):
         return f"{where}, {_when(run, state)}: nothing was observed; the members go from {spread} {unit}."
-    below = int((members < truth).sum())
+    below, same = int((members < truth).sum()), int((members == truth).sum())
+    alike = f" and {same} equal to it" if same else ""
     return (
         f"{where}, {_when(run, state)}: the truth is {truth:.3g} {unit}, and {below} of {run.n_members} members are "
-        f"below it ({spread})."
+        f"below it{alike} ({spread})."
     )
 
 

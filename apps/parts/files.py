@@ -3,9 +3,23 @@
 from __future__ import annotations
 
 from io import BytesIO, StringIO
+from pathlib import Path
 
 import pandas as pd
 from matplotlib.figure import Figure
+
+# Of a Zarr folder: what is written anew with the arrays. Chunks are too many to be looked at.
+_ZARR = ("zarr.json", ".z*", "*/zarr.json", "*/.z*", "*/*/zarr.json", "*/*/.z*")
+
+
+def file_mark(path: Path) -> tuple:
+    """What tells a file, or a Zarr folder, from what may take its place: identity, size and time; () where none is."""
+    files = [path, *(file for pattern in _ZARR for file in sorted(path.glob(pattern)))] if path.is_dir() else [path]
+    try:
+        stats = [file.stat() for file in files]
+    except FileNotFoundError:
+        return ()
+    return tuple((stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns) for stat in stats)
 
 
 def png_of(figure: Figure) -> BytesIO:

@@ -8,20 +8,20 @@ from collections.abc import Callable, Hashable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
+from apps.parts.drawn import DrawnFolder
+from apps.parts.files import file_mark
 from apps.parts.models import CorrDiffModels, Models, is_run_folder, run_folders
 from apps.parts.presets import Preset, find_presets
 from apps.parts.queue import DrawQueue
 from apps.parts.runs import FieldStore, Run
 from apps.parts.watch import Waiter, Watch
-from labkit.errors import DataError, LabError
+from labkit.errors import DataError
 from labkit.plots.colours import plain
 from labkit.store.registry import Registry
 
 MAX_RESULTS = 64
 MAX_RESULT_BYTES = 512 * 2**20  # of those that say how much they hold
-MAX_DRAWN = 32
 MAX_PROBLEM = 300  # characters
 
 
@@ -31,7 +31,7 @@ class Library:
     def __init__(self, registry: Registry, *, models: Models | None = None, queue: DrawQueue | None = None) -> None:
         self.registry, self.store, self.queue = registry, FieldStore(), queue or DrawQueue()
         self.models = models or CorrDiffModels([])
-        self._drawn: TemporaryDirectory | None = None
+        self.drawn = DrawnFolder()
         self._runs: dict[str, Run] = {}
         self._presets: dict[str, list[Preset]] = {}
         self._results: OrderedDict[Hashable, Future] = OrderedDict()
@@ -60,18 +60,45 @@ class Library:
         return [short(entry.error) for entry in self.registry if entry.error]
 
     def run(self, run_id: str) -> Run:
+        """The run as its file is now: opened once, and again, as another run to all that is kept of it, when the file
+        was replaced. One that was deleted or damaged meanwhile stays what it was, with its `fault`."""
         with self._lock:
-            if run_id not in self._runs:
-                tree = self.registry.open(run_id)
-                label = next(label for label, known in self.options().items() if known == run_id)
-                self._runs[run_id] = Run(run_id, label, tree, self.store)
+            held, mark = self._runs.get(run_id), file_mark(self.path(run_id))
+            if held is None or held.seen != mark:
+                self._runs[run_id] = self._open(run_id) if held is None else self._renewed(run_id, held, mark)
             return self._runs[run_id]
 
     def presets(self, run_id: str) -> list[Preset]:
+        """The cases worth seeing of a run by its own id."""
         with self._lock:
             if run_id not in self._presets:
-                self._presets[run_id] = find_presets(self.run(run_id))
+                self._presets[run_id] = find_presets(self.run(base_id(run_id)))
             return self._presets[run_id]
+
+    def _open(self, run_id: str, version: int = 0) -> Run:
+        mark = file_mark(self.path(run_id))
+        tree = self.registry.open(run_id)
+        label = next(label for label, known in self.options().items() if known == run_id)
+        unchanged = partial(self._is_still, run_id, mark)
+        return Run(versioned_id(run_id, version), label, tree, self.store, mark=mark, unchanged=unchanged)
+
+    def _is_still(self, run_id: str, mark: tuple) -> bool:
+        return file_mark(self.path(run_id)) == mark
+
+    def _renewed(self, run_id: str, held: Run, mark: tuple) -> Run:
+        """The run of the file that took the place of another's, if it can be read."""
+        held.close()  # HDF5 would take the new file for the old one while that is open
+        entry = self.registry.add(self.path(run_id))
+        held.seen = mark
+        if not entry.error:
+            self._presets.pop(held.id, None)
+            return self._open(run_id, version_of(held.id) + 1)
+        what = "has changed" if mark else "was deleted"
+        held.fault = (
+            f"{entry.path.name} {what} since it was opened, and cannot be read now: {short(entry.error)}. What is shown "
+            "is the old file's, as far as it had been read. Put the file back, or choose another run."
+        )
+        return held
 
     def compute(self, key: Hashable, work: Callable[..., object], *, waiter: Waiter | None = None) -> Future:
         """The result of `work()`, done once for a key on a thread of its own, so that no session waits for another's.
@@ -79,15 +106,17 @@ class Library:
         With a waiter it is `work(watch)`, a long one that says how far it is, and stops when all have left.
         """
         with self._lock:
-            if key not in self._results:
+            future = self._results.get(key)
+            if new := future is None:
                 watch = self._watches[key] = Watch() if waiter is not None else None
-                self._results[key] = future = self._workers.submit(work, *([watch] if watch else []))
-                future.add_done_callback(partial(self._finished, key))
+                work = partial(work, watch) if watch else work
+                self._results[key] = future = self._workers.submit(self._unless_changed, key, work)
             if waiter is not None and self._watches.get(key) is not None:
                 self._watches[key].join(waiter)
             self._results.move_to_end(key)
-            future = self._results[key]
             self._forget_oldest()
+            if new:
+                future.add_done_callback(partial(self._finished, key))  # at once, where it is done: it may be forgotten
             return future
 
     def result(self, key: Hashable) -> object | None:
@@ -102,6 +131,18 @@ class Library:
             watch = self._watches.get(key)
         if watch is not None:
             watch.leave(waiter)
+
+    def _unless_changed(self, key: Hashable, work: Callable[[], object]) -> object:
+        """The result of the work, if the file that it is of is still the same."""
+        run = self._runs.get(base_id(str(key[0])))
+        check = run.check if run is not None and run.id == key[0] else lambda: None
+        try:
+            result = work()
+        except (OSError, RuntimeError):  # what the libraries make of a file that changes while it is read
+            check()
+            raise
+        check()
+        return result
 
     def _finished(self, key: Hashable, future: Future) -> None:
         """A failure is forgotten, so that it may be tried again."""
@@ -119,21 +160,23 @@ class Library:
             held.pop(key)
             self._results.pop(key)
 
-    def drawn_path(self, name: str) -> Path:
-        """Where a draw is written: a temporary folder of this server, gone when it ends. Refused when it holds many."""
-        with self._lock:
-            if self._drawn is None:
-                self._drawn = TemporaryDirectory(prefix="labkit-explorer-")
-            folder = Path(self._drawn.name)
-            held = len(list(folder.glob("*.nc")))
-        if held >= MAX_DRAWN:
-            found, todo = f"{held} results", "restart the explorer, or use `labkit sample` in a terminal"
-            raise LabError("drawn results on this server", found=found, expected=f"fewer than {MAX_DRAWN}", todo=todo)
-        return folder / name
-
     def path(self, run_id: str) -> Path:
         """Where the run lies; for "show code" and never from the browser."""
-        return self.registry[run_id].path
+        return self.registry[base_id(run_id)].path
+
+
+def versioned_id(run_id: str, version: int) -> str:
+    """The id of a run whose file was replaced so many times; that of a registry has no tilde."""
+    return f"{run_id}~{version}" if version else run_id
+
+
+def base_id(run_id: str) -> str:
+    """The registry's id of a run."""
+    return run_id.split("~")[0]
+
+
+def version_of(run_id: str) -> int:
+    return int(run_id.partition("~")[2] or 0)
 
 
 def short(problem: str) -> str:

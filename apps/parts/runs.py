@@ -10,6 +10,7 @@ from functools import cached_property
 import numpy as np
 import xarray as xr
 
+from labkit.errors import DataError
 from labkit.plots import selection
 from labkit.plots.colours import colour_limits, describe
 from labkit.plots.geography import coast_lines, graticule
@@ -53,13 +54,40 @@ class Run:
     Arrays are float32 in native units and must not be written to.
     """
 
-    def __init__(self, run_id: str, label: str, tree: xr.DataTree, store: FieldStore) -> None:
+    fault = ""  # why its file cannot be read any more
+    seen: tuple = ()  # the mark of its file when that was last looked at
+
+    def __init__(
+        self,
+        run_id: str,
+        label: str,
+        tree: xr.DataTree,
+        store: FieldStore,
+        *,
+        mark: tuple = (),
+        unchanged: Callable[[], bool] = lambda: True,
+    ) -> None:
         self.id, self.label, self.tree, self._store = run_id, label, tree, store
+        self.seen, self._unchanged = mark, unchanged
         self.x, self.y = (np.asarray(tree[axis].values, float) for axis in ("x", "y"))
         self.lat, self.lon = tree["lat"].values, tree["lon"].values
         self.times = np.atleast_1d(tree["time"].values)
         self.member_names = [str(m) for m in tree["prediction"]["ensemble"].values]
         self.variables = _variables(tree)
+
+    def check(self) -> None:
+        """DataError where the file is no longer the one that was opened: nothing read of it now may be shown."""
+        if not self._unchanged():
+            raise DataError(
+                f"file of {self.label}",
+                found="another one, or none, since it was opened",
+                expected="the one that was opened",
+                todo="look again in a moment, or put the file back",
+            )
+
+    def close(self) -> None:
+        """Let go of the file; what was read of it stays."""
+        self.tree.close()
 
     @property
     def caution(self) -> str:
@@ -192,14 +220,23 @@ class Run:
         array = self.tree[group][variable]
         if array.nbytes <= WHOLE_VARIABLE_BYTES:
             return self._whole(group, variable)[..., time, :, :]
-        return self._store.get((self.id, group, variable, time), lambda: _values(array.isel(time=time)))
+        return self._store.get((self.id, group, variable, time), lambda: self._values(array.isel(time=time)))
 
     def _whole(self, group: str, variable: str) -> np.ndarray:
-        return self._store.get((self.id, group, variable), lambda: _values(self.tree[group][variable]))
+        return self._store.get((self.id, group, variable), lambda: self._values(self.tree[group][variable]))
 
-
-def _values(array: xr.DataArray) -> np.ndarray:
-    return np.array(array.values, np.float32)
+    def _values(self, array: xr.DataArray) -> np.ndarray:
+        """The values of a file that was the same before and after; DataError where it was not, or is damaged."""
+        self.check()
+        try:
+            values = np.array(array.values, np.float32)
+        except (OSError, RuntimeError) as error:  # what the libraries make of a damaged file
+            self.check()
+            todo = "copy or write it again; it may be cut off"
+            found = f"values that cannot be read ({error})"
+            raise DataError(f"file of {self.label}", found=found, expected="a whole file", todo=todo) from error
+        self.check()
+        return values
 
 
 def _quiet(reduce: Callable, cells: np.ndarray) -> np.ndarray:

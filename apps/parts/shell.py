@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from html import escape
 from io import BytesIO, StringIO
 
@@ -12,10 +14,11 @@ import param
 from panel.util import edit_readonly
 
 from apps.parts.files import file_name
-from apps.parts.library import Library
+from apps.parts.library import Library, base_id
 from apps.parts.runs import Run
 from apps.parts.sidebar import Takeaways, heading
 from apps.parts.view import WIDE, Session, View, select, served
+from labkit.errors import DataError, LabError
 
 LOOK = {"shape": {"borderRadius": 6}, "typography": {"button": {"textTransform": "none"}}}
 THEME = {
@@ -24,6 +27,9 @@ THEME = {
     | {"components": {"MuiAppBar": {"styleOverrides": {"root": {"backgroundColor": "#0f2a3d", "color": "#ffffff"}}}}}
     | {"palette": {"primary": {"main": "#6db9ec"}, "secondary": {"main": "#ff9a6b"}}},
 }
+
+
+LOOK_MS = 5000
 
 
 class Shell(pn.viewable.Viewer):
@@ -47,10 +53,12 @@ class Shell(pn.viewable.Viewer):
     def __init__(self, library: Library, *, session: Callable[..., Session] = Session, **selection) -> None:
         super().__init__()
         self.state = state = self.state_type()
+        self._shown, self._said = "", ""
         state.param.run.objects = list(library.options().values())
         state.run = selection.pop("run", None) or self.first_run(library)
         self.session = session(library, state)
         self.load_run()
+        self._shown = self.session.run.id
         self.open_run()
         state.param.update(**selection)
         self._make()
@@ -60,6 +68,16 @@ class Shell(pn.viewable.Viewer):
         state.param.watch(self._changed, names)
         state.param.watch(self._run_changed, "run")
         self._show()
+
+    def _taken(self, ending: str) -> BytesIO | StringIO:
+        """What is taken along, of the file that is on the page."""
+        run = self.session.run
+        if run.id != self._shown:
+            found, todo = "another one than on the page", "look at the page again first"
+            raise DataError(f"file of {run.label}", found=found, expected="the one that is shown", todo=todo)
+        content = self.take(ending)
+        run.check()
+        return content
 
     def _make(self) -> None:
         # A served page draws once, when its address has been read: what is asked for there may take long.
@@ -79,7 +97,7 @@ class Shell(pn.viewable.Viewer):
         )
         self.tabs.param.watch(self._tab_clicked, "active")
         self._make_selects()
-        self.takeaways = Takeaways(self.endings, self.take, self._file_name, self.code_text, self.warn)
+        self.takeaways = Takeaways(self.endings, self._taken, self._file_name, self.code_text, self.warn)
         self.sidebar = [*self.make_sidebar(), heading("Take it along"), self.takeaways.panel]
         self._fill()
         self._say_problems()
@@ -150,6 +168,8 @@ class Shell(pn.viewable.Viewer):
         self._begin()
         look = {"theme_config": THEME, "sidebar_width": 300, "busy_indicator": "linear"}
         page = pmui.Page(title=self.title, main=self.main, sidebar=self.sidebar, **look)
+        if served():
+            pn.state.add_periodic_callback(partial(_look, weakref.ref(self)), period=LOOK_MS)
         # By itself a page shows how busy the whole server is: it is told of every click of every visitor, which costs
         # 25 ms each time, and the server never lets go of it.
         with param.edit_constant(page), edit_readonly(page):
@@ -197,14 +217,45 @@ class Shell(pn.viewable.Viewer):
     def _show(self) -> None:
         if self._waiting:
             return
-        run, view = self.session.run, self.views[self.state.tab]
         with pn.io.hold():
-            self.tabs.active = list(self.views).index(self.state.tab)
-            self.refresh(run)
-            view.show()
-            self._announce(view.sentence(run))
+            try:
+                run, view = self._renewed(), self.views[self.state.tab]
+                self.tabs.active = list(self.views).index(self.state.tab)
+                self.refresh(run)
+                view.show()
+                self._announce(view.sentence(run))
+            except LabError as error:  # a file that was cut or replaced while it was read
+                self.views[self.state.tab].touch({"run"})
+                self.warn(str(error))
+
+    def look(self) -> None:
+        """See whether the file on the page is still the same, and say so where it is not."""
+        run = self.session.run
+        if not self._waiting and (run.id, run.fault) != (self._shown, self._said):
+            self._show()
+
+    def _renewed(self) -> Run:
+        """The run on the page; of a file that took the place of another everything is drawn anew, and said so."""
+        run = self.session.run
+        if run.fault != self._said:
+            self._said = run.fault
+            self.warn(run.fault) if run.fault else self.notice.param.update(visible=False)
+        if run.id != self._shown and base_id(run.id) == base_id(self._shown):
+            self.load_run()
+            self._fill()
+            for view in self.views.values():
+                view.touch({"run"})
+            self.warn(f"{run.label}: the file was replaced since it was opened; this is the new one.")
+        self._shown = run.id
+        return run
 
     def _run_changed(self, *events) -> None:
+        try:
+            self._shown = self.session.run.id
+        except LabError as error:  # deleted or damaged since it was offered
+            self.warn(str(error))
+            self.state.run = base_id(self._shown)
+            return
         self.load_run()
         self._fill()
         if caution := self.session.run.caution:
@@ -226,3 +277,9 @@ class Shell(pn.viewable.Viewer):
 
     def _announce(self, sentence: str) -> None:
         self.headline.object = escape(sentence)
+
+
+def _look(shell: weakref.ref) -> None:
+    """What a page's clock calls must not keep it alive."""
+    if (there := shell()) is not None:
+        there.look()

@@ -91,8 +91,8 @@ def lengths_html(result, spacing_km: float) -> str:
         "<style>table{border-collapse:collapse;font-size:13px} td,th{padding:3px 18px 3px 0;text-align:right;"
         "font-variant-numeric:tabular-nums} th{font-weight:500;opacity:.7} td:first-child{text-align:left}</style>"
     )
-    note = f"One cell is {spacing_km:g} km. In brackets: 95 % interval, from what each time changes. What lies beyond half "
-    note += "the domain cannot be told from this domain."
+    note = f"One cell is {spacing_km:g} km. In brackets: 95 % interval, from what each time changes. What lies beyond "
+    note += "half the domain cannot be told from this domain."
     return f"{style}<table><tr><th></th>{head}</tr>{''.join(lines)}</table><p style='opacity:.7'>{note}</p>"
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.stats import pearson3, skew
 
 from labkit.errors import DataError
 
@@ -25,7 +26,8 @@ def clusters(members: xr.DataArray, *, number: int | None = None, explained: flo
 
     Returns `cluster_of` (ensemble), clusters being numbered from 1, the largest first; and by `cluster` its `size` and
     `medoid`, the member with the least sum of distances to the others of its cluster, by its name in "ensemble".
-    Attributes: `components` kept, the share `explained` by them, the mean `silhouette`, -1 to 1 (0 for one cluster).
+    Attributes: `components` kept, the share `explained` by them, the mean `silhouette`, -1 to 1 (0 for one cluster),
+    and `chance`, what members of one kind exceed in one case of twenty, 1 for one cluster (`silhouette_by_chance`).
     """
     n = members.sizes[MEMBER]
     if number is not None and not 1 <= number <= n:
@@ -45,7 +47,12 @@ def clusters(members: xr.DataArray, *, number: int | None = None, explained: flo
     return xr.Dataset(
         {"size": ("cluster", [group.size for group in groups]), "medoid": ("cluster", names[medoids])},
         coords={"cluster": np.arange(1, len(groups) + 1)},
-        attrs={"components": points.shape[1], "explained": share, "silhouette": width},
+        attrs={
+            "components": points.shape[1],
+            "explained": share,
+            "silhouette": width,
+            "chance": silhouette_by_chance(points, len(groups)),
+        },
     ).merge({"cluster_of": (MEMBER, cluster, {"long_name": "cluster of the member"}), MEMBER: names})
 
 
@@ -86,6 +93,27 @@ def silhouette(distances: np.ndarray, labels: np.ndarray) -> float:
     larger = np.maximum(a, b)
     width = np.divide(b - a, larger, out=np.zeros_like(a), where=larger > 0)
     return float(np.where(sizes[own] > 1, width, 0.0).mean())
+
+
+def silhouette_by_chance(points: np.ndarray, number: int, *, draws: int = 200, level: float = 0.95) -> float:
+    """The mean silhouette that so many groups of Ward's keep below with probability `level` where there are none.
+
+    Of draws of as many points (point, component) of one law without clusters, as Liu et al. (2008) do: few members, or
+    one leading component, make the groups of any continuum look apart. Their law is Pearson's third, a shifted gamma
+    with the variance of each component and twice its skewness: amounts of rain trail off to one side, by more than few
+    members show.
+    """
+    if number < 2 or len(points) <= number:
+        return 1.0
+    rng, shape = np.random.default_rng(0), (draws, len(points))
+    skewness = 2 * skew(points, axis=0)
+    laws = [pearson3(g, scale=s) for g, s in zip(skewness, points.std(axis=0, ddof=1), strict=True)]
+    drawn = np.stack([law.rvs(shape, random_state=rng) for law in laws], axis=-1)
+    widths = []
+    for one in drawn:
+        distances = np.linalg.norm(one[:, None] - one, axis=-1)
+        widths.append(silhouette(distances, fcluster(linkage(one, "ward"), number, "maxclust")))
+    return float(np.quantile(widths, level))
 
 
 def _divide(points: np.ndarray, distances: np.ndarray, number: int | None) -> tuple[np.ndarray, float]:
