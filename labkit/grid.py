@@ -201,6 +201,8 @@ def cautions(fields: xr.Dataset | xr.DataTree) -> list[str]:
             "is worked out from them (spectra, storms, fronts, neighbourhoods) may be wrong; say the spacing "
             "(--spacing-km)."
         ]
+    if not {"lat", "lon"} <= set(fields.coords):
+        return []
     lat, lon = (np.asarray(fields[name].values, float) for name in ("lat", "lon"))
     if min(lat.shape) < 2 or not (np.isfinite(lat).all() and np.isfinite(lon).all()):
         return []

@@ -19,6 +19,7 @@ from labkit.border import DAMAGE, TRACEBACK, unforeseen
 from labkit.cli.convert import add_convert
 from labkit.cli.scales import add_verbs
 from labkit.cli.storms import add_verb
+from labkit.cli.told import add_told, opened
 from labkit.errors import Cancelled, ConfigError, LabError, OutOfSpace
 from labkit.store.atomic import FULL
 
@@ -140,6 +141,7 @@ def _parser() -> argparse.ArgumentParser:
 
     score = _verb(verbs, "score", "score an ensemble", SCORE_HELP, _score)
     score.add_argument("tree", type=Path)
+    add_told(score)
     score.add_argument("--csv", type=Path, help="also write the table as CSV")
     other = score.add_mutually_exclusive_group()
     other.add_argument("--compare", type=Path, metavar="TREE", help="another run of the same cases")
@@ -203,12 +205,7 @@ def _sample(options) -> None:
 
 
 def _score(options) -> None:
-    from labkit.store.sound import NEVER_WRITTEN
-    from labkit.store.trees import open_tree
-
-    with open_tree(options.tree) as tree:
-        if missing := tree.attrs.get(NEVER_WRITTEN):
-            print(f"never written, so that it takes no part: {missing}")
+    with opened(options.tree, options) as tree:
         if options.compare:
             table = _compared(tree, options)
         else:
@@ -237,10 +234,9 @@ def _say_left_out(left_out) -> None:
 
 
 def _compared(tree, options):
-    from labkit.store.trees import open_tree
     from labkit.verify.compare import compare_trees, comparison_table
 
-    with open_tree(options.compare) as other:
+    with opened(options.compare, options) as other:
         comparison = compare_trees(tree, other)
     times, level = comparison.attrs["times"], comparison.attrs["level"]
     print(f"first {options.tree}, second {options.compare}: {times} times, {100 * level:g} % interval")

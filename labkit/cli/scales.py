@@ -6,6 +6,8 @@ import argparse
 import math
 from pathlib import Path
 
+from labkit.cli.told import add_told, told, warn
+
 SPECTRA_HELP = """\
 Which scales are there, and how far do fields know of themselves?
 
@@ -64,6 +66,7 @@ def add_verbs(add) -> None:
 def _add_subject(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("what", metavar="WHAT", help="output tree, run folder, data set or preset")
     parser.add_argument("options", nargs="*", metavar="key=value", help="options of a data set, overrides of a preset")
+    add_told(parser)
 
 
 def _spectra(options) -> None:
@@ -72,7 +75,8 @@ def _spectra(options) -> None:
     from labkit.verify.patch_size import trend_sentence
     from labkit.verify.reach import TREND
 
-    subject = open_subject(options.what, options.options)
+    subject = open_subject(options.what, options.options, **told(options))
+    warn(subject.tree)
     names = [str(name) for name in subject.tree["truth"].data_vars]
     quantity = "raw"
     if options.residual:
@@ -94,7 +98,8 @@ def _patch_size(options) -> None:
     from labkit.recipes.corrdiff.subjects import open_subject
     from labkit.verify.patch_size import configuration, recommend_patch
 
-    subject = open_subject(options.what, options.options)
+    subject = open_subject(options.what, options.options, **told(options))
+    warn(subject.tree)
     config = load_preset(options.preset) if options.preset else subject.config or load_preset("nano")
     quantities = _quantities(subject, raw=options.raw)
     reach = reach_data(subject.tree, list(quantities), quantity=quantities)

@@ -6,6 +6,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from labkit.cli.told import add_told, told, warn
+
 TRACK_HELP = """\
 Follow a cyclone through every source and member of an output tree, or through WRF output.
 
@@ -24,7 +26,6 @@ step; best tracks have 1-minute or 10-minute means, which the output names and n
 MODEL = "model"  # what WRF output is called
 SHOWN = (MODEL, "truth", "interpolation", "regression", "prediction", "oracle")
 SAMPLED, FAR_KM = 400, 1000  # of the fields' places so many are looked at
-CELLS = "This file tells neither x and y nor lat and lon: a cell is taken for 1 km, and what is found may be wrong."
 HEADS = {"interpolation": "input", "prediction": "members"}
 
 
@@ -32,6 +33,7 @@ def add_verb(add) -> None:
     """Add the verb by `add(name, summary, help, function)`, which gives a parser."""
     track = add("track", "follow a cyclone", TRACK_HELP, _track)
     track.add_argument("files", nargs="+", metavar="FILE", help="an output tree, or wrfout files")
+    add_told(track)
     track.add_argument("--case", help="a case of the catalogue, whose best track is followed")
     track.add_argument("--cases", type=Path, help="a file of further cases")
     track.add_argument(
@@ -50,7 +52,7 @@ def _track(options: argparse.Namespace) -> None:
 
     _check_outputs(options)
     storm = _best_track(options)
-    tree, known = _opened(options.files)
+    tree, known = _opened(options.files, options)
     reference = _at_times(storm, tree["time"].values) if storm is not None else None
     if reference is not None:
         _check_place(reference, known["lat"], known["lon"])
@@ -155,12 +157,12 @@ def _check_place(reference, lat, lon) -> None:
         )
 
 
-def _opened(files: list[str]):
+def _opened(files: list[str], options: argparse.Namespace):
     """An output tree, and what is known of it; WRF output as a tree with one source, the "model"."""
     import numpy as np
     import xarray as xr
 
-    from labkit.store.trees import open_tree, spacing_known
+    from labkit.store.trees import open_tree
     from labkit.verify.cyclones.tracks import valid_times
 
     if _is_wrf(files[0]):
@@ -177,10 +179,9 @@ def _opened(files: list[str]):
         from labkit.errors import ConfigError
 
         raise ConfigError("output tree", found=f"{len(files)} files", expected="one", todo="track one after the other")
-    tree = open_tree(files[0])
+    tree = open_tree(files[0], **told(options))
+    warn(tree)
     tree.dataset = tree.to_dataset(inherit=False).assign_coords(time=valid_times(tree["time"].values))
-    if not spacing_known(tree):
-        print(CELLS, file=sys.stderr)
     return tree, {"times": np.atleast_1d(tree["time"].values), "lat": tree.lat.values, "lon": tree.lon.values}
 
 

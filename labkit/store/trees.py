@@ -15,7 +15,7 @@ from labkit import grid
 from labkit.border import check_store, engine_of, existing, guarded, reading, say
 from labkit.errors import DataError
 from labkit.grid import SPACE, backward, coordinates, spacing_known, with_common_dims
-from labkit.store.sound import check_sound, without_unwritten
+from labkit.store.sound import NEVER_WRITTEN, check_sound, without_unwritten
 from labkit.units import check_plausible, check_told, in_our_units
 from labkit.variables import canonical, lookup
 
@@ -94,11 +94,14 @@ def is_grib(path: Path) -> bool:
 
 def cautions(tree: xr.DataTree) -> list[str]:
     """What this file does not say and is taken for granted, a sentence each: before any number is read off it."""
+    said = grid.cautions(tree)
     names = str(tree.attrs.get(_ASSUMED, ""))
     units = dict.fromkeys(f"{name} {lookup(name).units}" for name in names.split(", ") if name)
-    return grid.cautions(tree) + (
-        [f"The file has no units: taken for {', '.join(units)}; say others (--units NAME=UNIT)."] if units else []
-    )
+    if units:
+        said.append(f"The file has no units: taken for {', '.join(units)}; say others (--units NAME=UNIT).")
+    if missing := tree.attrs.get(NEVER_WRITTEN):
+        said.append(f"Never written, so that it takes no part: {missing}.")
+    return said
 
 
 def _in_our_units(path: Path, nodes: Mapping[str, xr.Dataset], told: Mapping[str, str]) -> dict[str, xr.Dataset]:

@@ -62,24 +62,33 @@ class Subject:
         return self.pairs is not None and len(baseline_channels(self.pairs)) < len(self.pairs.target_channels)
 
 
-def open_subject(what: str, options: Sequence[str] = ()) -> Subject:
+def open_subject(what: str, options: Sequence[str] = (), **told) -> Subject:
     """A reader's or else a preset's name, `options` being key=value for these; else a file or folder by its path.
 
     A folder that is called like a data set is meant by "./radar".
 
+    told: `units` and `spacing_km` of a tree, as `open_tree` takes them.
     A run gives the residuals of its own regression on its validation part; of data at most `MOST_TIMES` are taken.
     Raises ConfigError where nothing has that name, or options are given to a file; else what opening raises.
     """
+    path = Path(what)
+    a_tree = what not in READERS and what not in presets() and path.suffix not in (".yaml", ".yml")
+    if told and not (a_tree and not (path / "config.yaml").is_file()):
+        raise ConfigError(
+            f"{' and '.join(told)} of {what}",
+            found="something else than an output tree",
+            expected="an output tree",
+            todo="give a data set its options by name, such as units={t2m: degC}",
+        )
     if what in READERS:
         return of_pairs(open_pairs(apply_overrides({"name": what}, options)))
     if what in presets():
         return of_config(load_preset(what, options))
-    path = Path(what)
     if path.is_file() and path.suffix in (".yaml", ".yml"):
         return of_config(load_file(path, options))
     if path.exists():
         _refuse_options(path, options)
-        return _run(path) if (path / "config.yaml").is_file() else _tree(path)
+        return _run(path) if (path / "config.yaml").is_file() else _tree(path, **told)
     raise ConfigError(
         "what to look at",
         found=repr(what),
@@ -120,8 +129,8 @@ def regression_tree(model: CorrDiff, pairs: Pairs) -> xr.DataTree:
     return tree
 
 
-def _tree(path: Path) -> Subject:
-    tree = open_tree(path)
+def _tree(path: Path, **told) -> Subject:
+    tree = open_tree(path, **told)
     return Subject(tree, "tree", tree["truth"].sizes["time"])
 
 
