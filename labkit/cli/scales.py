@@ -92,7 +92,8 @@ def _spectra(options) -> None:
 
 
 def _patch_size(options) -> None:
-    from labkit.plots.scales import reach_data, spacing_of
+    from labkit.grid import spacing_km
+    from labkit.plots.scales import reach_data
     from labkit.recipes.corrdiff import load_preset
     from labkit.recipes.corrdiff.probe import network_multiple
     from labkit.recipes.corrdiff.subjects import open_subject
@@ -105,7 +106,7 @@ def _patch_size(options) -> None:
     reach = reach_data(subject.tree, list(quantities), quantity=quantities)
     multiple = options.multiple or network_multiple(config)
     multiples = tuple(math.lcm(multiple, factor) for factor in subject.factor)
-    grid = {"spacing_km": spacing_of(subject.tree), "shape": subject.shape}
+    grid = {"spacing_km": spacing_km(subject.tree), "shape": subject.shape}
     advice = recommend_patch(reach, **grid, multiple=multiples, align=subject.factor)
     _say_what(subject, quantities)
     _print_advice(advice, reach, subject, grid["spacing_km"])

@@ -10,6 +10,7 @@ import xarray as xr
 
 from labkit.data.regrid import upsample
 from labkit.errors import DataError
+from labkit.grid import spacing_km
 from labkit.store.sound import check_dates
 from labkit.variables import canonical, lookup
 
@@ -92,7 +93,7 @@ class Pairs:
     @property
     def spacing_km(self) -> tuple[float, float]:
         """Fine grid spacing (dy, dx) in km."""
-        return tuple(float(np.diff(self.target[axis].values).mean()) for axis in ("y", "x"))
+        return spacing_km(self.target)
 
     def isel(self, time) -> "Pairs":
         """The pairs at the given positions in time (a slice or a list), still lazy."""

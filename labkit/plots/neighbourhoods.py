@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from labkit.errors import DataError
+from labkit.grid import spacing_km
 from labkit.plots import selection
 from labkit.plots.calibration import judged
 from labkit.plots.colours import SOURCE_COLOURS, SOURCE_LABELS, THRESHOLD_COLOURS
@@ -160,7 +161,7 @@ def _finish(axis: Axes, one: xr.Dataset) -> None:
 
 def _windows(tree: xr.DataTree) -> tuple[list[tuple[int, int]], np.ndarray]:
     """About nine windows from a cell to the domain as odd numbers of cells (y, x), and their width in km."""
-    spacing = [float(abs(np.diff(np.asarray(tree[axis].values, float))).mean()) for axis in ("y", "x")]
+    spacing = spacing_km(tree)
     cells = [tree[axis].size for axis in ("y", "x")]
     widest = min(d * n for d, n in zip(spacing, cells, strict=True))
     widths = np.geomspace(max(spacing), max(widest, max(spacing)), 9)

@@ -11,6 +11,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from labkit.errors import DataError
+from labkit.grid import spacing_km
 from labkit.plots import selection
 from labkit.plots.colours import SOURCE_COLOURS, SOURCE_LABELS
 from labkit.verify.autocorrelation import autocorrelation, autocorrelation_draws, decorrelation_lengths
@@ -111,7 +112,7 @@ def spectra_data(
     fields = scale_fields(tree, variable, quantity=quantity, box=box, times=times)
     # rings need whole fields, of which a source with gaps has none; of rows and columns those with gaps are left out
     fields = fields if direction == "radial" else _on_common_cells(fields)
-    dy, dx = spacing_of(tree)
+    dy, dx = spacing_km(tree)
     options = {"dim": direction, "dx_km": dx, "dy_km": dy, "window": window, "detrend": detrend}
     kept = ("ensemble", "time", "wavenumber")
     series = {s: power_spectrum(a, **options) for s, a in fields.items()}
@@ -143,7 +144,7 @@ def correlation_data(
     """Autocorrelations of all sources of a variable, their lengths, and how sure the truth's are. direction, centre: as
     in `autocorrelation`; the rest selects as in `scale_fields`."""
     fields = _on_common_cells(scale_fields(tree, variable, quantity=quantity, box=box, times=times))
-    spacing = spacing_of(tree)
+    spacing = spacing_km(tree)
     options = {"spacing_km": spacing, "direction": direction, "centre": centre}
     rho = {s: autocorrelation(a, over=_means(a), **options).compute() for s, a in fields.items()}
     lengths = xr.concat([decorrelation_lengths(a) for a in rho.values()], "source").assign_coords(source=list(rho))
@@ -174,7 +175,7 @@ def reach_data(
 ) -> xr.Dataset:
     """How far the truth's fields, or residuals, reach along y and x: what `patch_size.recommend_patch` decides by,
     `labkit.verify.reach.reach` over (variable, direction). quantity: one for all variables, or by variable."""
-    spacing, rows = spacing_of(tree), []
+    spacing, rows = spacing_km(tree), []
     for variable in variables:
         what = quantity if isinstance(quantity, str) else quantity[variable]
         truth = scale_fields(tree, variable, quantity=what, box=box, times=times)["truth"].load()
@@ -209,11 +210,6 @@ def scale_tables(
             curves[variable, source] = mean.to_series()
     table = pd.DataFrame(lines).T.rename_axis("variable")
     return table, pd.concat(curves, names=["variable", "source"]).rename("psd").to_frame()
-
-
-def spacing_of(tree: xr.DataTree) -> tuple[float, float]:
-    """Grid spacing (dy, dx) in km."""
-    return tuple(float(abs(np.diff(np.asarray(tree[axis].values, float))).mean()) for axis in ("y", "x"))
 
 
 def spectra_figure(tree: xr.DataTree, variable: str, **options) -> Figure:
