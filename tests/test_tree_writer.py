@@ -18,6 +18,7 @@ import xarray as xr
 from tiny_trees import FORMATS, NX, NY, TIMES, channels, fill, member, writer
 
 from labkit.errors import DataError, OutOfSpace
+from labkit.grid import spacing_known
 from labkit.store.tree_writer import TreeWriter
 from labkit.store.trees import FIELD_DIMS, MEMBER_DIMS, open_tree
 
@@ -341,3 +342,18 @@ def test_damaged_manifest_is_named(tmp_path):
     (writer(tmp_path / "out.nc").folder / "manifest.json").write_text("{")
     with pytest.raises(DataError, match=r"manifest\.json"):
         writer(tmp_path / "out.nc")
+
+
+def test_units_of_unknown_variables_are_written_and_axes_that_nobody_knows_have_none(tmp_path):
+    given = {name: channels(["t2m", "skin"], seed=seed) for seed, name in enumerate(("truth", "interpolation"))}
+    given |= {"inputs": channels(["tcwv"], seed=2)}
+    told = {name: array.assign_coords(units=("channel", ["K", "degC"][: array.sizes["channel"]]))
+            for name, array in given.items()}  # fmt: skip
+    bare = {name: array.drop_vars(["x", "y", "lat", "lon"]) for name, array in told.items()}
+    for fields, known in ((told, True), (bare, False)):
+        output = writer(tmp_path / f"{known}.nc", **fields)
+        for key in output.missing():
+            output.write_member(*key, member(*key))
+        tree = open_tree(output.finish())
+        assert tree["prediction/skin"].attrs["units"] == tree["truth/skin"].attrs["units"] == "degC"
+        assert tree["prediction/t2m"].attrs["units"] == "K" and spacing_known(tree) is known

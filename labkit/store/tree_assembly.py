@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import wraps
 from pathlib import Path
@@ -94,16 +94,19 @@ def quantised(values: np.ndarray, digits: int) -> np.ndarray:
     return (np.round(values * scale) / scale).astype(np.float32)
 
 
-def variable_attrs(name: str, *, grid_mapping: bool) -> dict:
-    """CF attributes of a field out of the registry."""
-    known = lookup(name)
+def variable_attrs(name: str, *, units: str = "", grid_mapping: bool) -> dict:
+    """CF attributes of a field out of the registry; `units` of one that it does not know."""
+    known = lookup(name, units=units)
     attrs = {"units": known.units, "long_name": known.long_name, "standard_name": known.standard_name}
     attrs = {key: value for key, value in attrs.items() if value} | {"coordinates": "lat lon"}
     return attrs | ({"grid_mapping": "crs"} if grid_mapping else {})
 
 
-def root_layout(times: np.ndarray, sizes: Mapping[str, int], crs: str | Mapping | None) -> list[Layout]:
-    """The coordinates of a tree: time, ensemble, y and x in km, 2-D lat and lon, and the grid mapping if known."""
+def root_layout(
+    times: np.ndarray, sizes: Mapping[str, int], crs: str | Mapping | None, *, in_km: Collection[str] = ("y", "x")
+) -> list[Layout]:
+    """The coordinates of a tree: time, ensemble, y and x, 2-D lat and lon, and the grid mapping if known. Axes that are
+    not `in_km` count cells and have no unit."""
     encoded, time_attrs = encoded_time(times)
     kind = "str" if encoded.dtype.kind in "UO" else encoded.dtype.str[1:]
     layout = [
@@ -111,7 +114,8 @@ def root_layout(times: np.ndarray, sizes: Mapping[str, int], crs: str | Mapping 
         Layout("", "ensemble", ("ensemble",), (sizes["ensemble"],), "i8", _MEMBER_ATTRS),
     ]
     for axis in "yx":
-        attrs = {"units": "km", "standard_name": f"projection_{axis}_coordinate", "axis": axis.upper()}
+        known = {"units": "km", "standard_name": f"projection_{axis}_coordinate"}
+        attrs = (known if axis in in_km else {"long_name": "number of the cell"}) | {"axis": axis.upper()}
         layout.append(Layout("", axis, (axis,), (sizes[axis],), "f8", attrs))
     for name, long_name, units in (("lat", "latitude", "degrees_north"), ("lon", "longitude", "degrees_east")):
         attrs = {"units": units, "standard_name": long_name, "long_name": long_name}

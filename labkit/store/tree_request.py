@@ -60,6 +60,12 @@ def check_fields(what: str, truth: xr.DataArray, fields: Mapping[str, xr.DataArr
         raise DataError(what, found=found, expected=expected, todo="select the same times and regrid to the fine grid")
 
 
+def units_of(array: xr.DataArray) -> dict[str, str]:
+    """Units by channel, where the coordinate `units` along it tells them."""
+    told = np.atleast_1d(array["units"].values) if "units" in array.coords else []
+    return dict(zip(channel_names(array), map(str, told), strict=False))
+
+
 def channel_names(array: xr.DataArray) -> list[str]:
     """Names of the channels, in order."""
     return [str(name) for name in array.channel.values]

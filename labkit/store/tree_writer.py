@@ -28,7 +28,15 @@ from labkit.store.tree_assembly import (
     variable_attrs,
     write_tree,
 )
-from labkit.store.tree_request import ARRAY_DIMS, channel_names, check_fields, differences, make_request, times_of
+from labkit.store.tree_request import (
+    ARRAY_DIMS,
+    channel_names,
+    check_fields,
+    differences,
+    make_request,
+    times_of,
+    units_of,
+)
 from labkit.store.trees import MEMBER_GROUPS, group_dims
 
 
@@ -215,14 +223,16 @@ class TreeWriter:
     def _layout(self) -> list[Layout]:
         ny, nx = self.shape[1:]
         sizes = {"time": self.n_times, "ensemble": len(self.seeds), "y": ny, "x": nx}
-        layout = root_layout(times_of(self.fields["truth"]), sizes, self._crs)
+        truth = self.fields["truth"]
+        layout = root_layout(times_of(truth), sizes, self._crs, in_km=[axis for axis in "yx" if axis in truth.coords])
         names = {name: channel_names(array) for name, array in self.fields.items()}
         names |= {group: self.channels for group in self._groups_written()}
         for group, channels in names.items():
             dims = group_dims(group)
             shape = tuple(sizes[dim] for dim in dims)
             for name in channels:
-                attrs = variable_attrs(name, grid_mapping=self._crs is not None)
+                units = units_of(self.fields.get(group, truth)).get(name, "")
+                attrs = variable_attrs(name, units=units, grid_mapping=self._crs is not None)
                 layout.append(Layout(group, name, dims, shape, attrs=attrs))
         return layout
 
