@@ -274,7 +274,7 @@ def _strata_sentence(data: xr.Dataset, unit: str) -> str:
 
 def _maps_sentence(data: xr.Dataset) -> str:
     if data.attrs["untold"] > 0.5:
-        return "too few independent times to tell a bias from chance; grey lies over what cannot be told."
+        return "too few times, or too alike, to tell a bias from chance; grey lies over what cannot be told."
     chance = data.attrs["oracle_sure"]
     same = f" (the oracle's, which has none, in {chance:.0%})" if np.isfinite(chance) else " (about 5 % by chance)"
     said = f"the bias is not zero, with 95 %, in {float(data.bias_sure.mean()):.0%} of the cells{same}"
