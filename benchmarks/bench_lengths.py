@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 from scipy.fft import next_fast_len
+from scipy.optimize import brentq
 
 from labkit.verify.autocorrelation import autocorrelation, decorrelation_lengths
 from labkit.verify.patch_size import recommend_patch, remaining, unknown_sentence
@@ -44,11 +45,12 @@ def known_fields(
     return xr.DataArray(fields[:, : shape[0], : shape[1]], dims=("time", "y", "x"))
 
 
-def folds(fields: xr.DataArray, length: float) -> dict[str, float]:
+def folds(fields: xr.DataArray, length: float, law: Callable) -> dict[str, float]:
     """1/e lengths along x over the truth, infinite where not reached within half the domain."""
+    true = length * brentq(lambda r: law(r) - np.exp(-1), 0.1, 9)
     options = {"spacing_km": (1.0, 1.0), "direction": "x"}
     found = {c: decorrelation_lengths(autocorrelation(fields, centre=c, **options)).e_folding for c in ("all", "each")}
-    return {f"1/e, {c}": float(value.fillna(np.inf)) / length for c, value in found.items()}
+    return {f"1/e, {c}": float(value.fillna(np.inf)) / true for c, value in found.items()}
 
 
 def advised(fields: xr.DataArray, length: float, law: Callable, seed: int) -> dict[str, float | str]:
@@ -77,7 +79,7 @@ def row(law: str, times: int, lengths: int, *, trials: int, cells: int) -> dict:
     for trial in range(trials):
         rng = np.random.default_rng([times, lengths, trial])
         fields = known_fields(rng, times, (cells, cells), (length, length), LAWS[law])
-        found.append(folds(fields, length) | advised(fields, length, LAWS[law], trial))
+        found.append(folds(fields, length, LAWS[law]) | advised(fields, length, LAWS[law], trial))
     table = pd.DataFrame(found).reindex(columns=["1/e, all", "1/e, each", "said", "side", "claimed", "true", "held"])
     said = {f"said {word}": (table.said == word).mean() for word in ("small", "few", "advised")}
     middle = table[["1/e, all", "1/e, each"]].median().replace(np.inf, np.nan)

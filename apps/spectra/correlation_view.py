@@ -15,6 +15,8 @@ from apps.spectra.spectra_view import DIRECTIONS, LEFT, chosen, computed, none, 
 from labkit.verify.patch_size import trend_sentence
 from labkit.verify.reach import TREND
 
+BEYOND = "beyond half the domain"
+
 
 class CorrelationView(Computed):
     tab = "correlation"
@@ -58,10 +60,12 @@ class CorrelationView(Computed):
     def say(self, run: Run) -> str:
         variable, result = run.describe(self.state.variable), self.result
         lengths, bounds = result.lengths.sel(source="truth"), result.bounds
-        fold, zero = (_length(float(lengths[name]), bounds[name]) for name in ("e_folding", "zero_crossing"))
+        found = {name: _length(float(lengths[name]), bounds[name]) for name in ("e_folding", "zero_crossing")}
+        fold, zero = (text if text == BEYOND else f"at {text}" for text in found.values())
         what = f"the truth{LEFT[self.state.quantity]}"
         comma = "," if "," in what else ""
-        said = f"the autocorrelation of {what}{comma} falls to 1/e at {fold}, to zero at {zero}"
+        small = ", so that this domain is too small to tell" if fold == BEYOND else ""
+        said = f"the autocorrelation of {what}{comma} falls to 1/e {fold}, to zero {zero}{small}"
         trend = f" {trend_sentence('it', result.trend, 'along y or x')}." if result.trend > TREND else ""
         return f"{variable.long_name}: {said}. {self._assumed(run)}{trend}"
 
@@ -99,10 +103,10 @@ def lengths_html(result, spacing_km: float) -> str:
 def _length(value: float, bounds) -> str:
     """A length in km with its interval, as far as there is one; bounds: (low, high), None for no interval at all."""
     if np.isnan(value):
-        return "beyond half the domain"
+        return BEYOND
     if bounds is None:
         return f"{value:.1f} km"
     low, high = map(float, bounds)
     if np.isnan(low):
         return f"{value:.1f} km (too few times to say how sure)"
-    return f"{value:.1f} km ({low:.1f} to {'beyond half the domain' if np.isnan(high) else f'{high:.1f}'})"
+    return f"{value:.1f} km ({low:.1f} to {BEYOND if np.isnan(high) else f'{high:.1f}'})"

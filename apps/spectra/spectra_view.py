@@ -118,7 +118,7 @@ def spectra_sentence(run: Run, state, result) -> str:
     said = [_resolved(result, s) for s in ("prediction", "regression", "interpolation") if s in result.resolution]
     if not said:
         return f"{what}, {when}: the spectrum of the truth, with its 95 % band where there are times enough."
-    return f"{what}, {when}: within {result.tolerance:.0%} of the truth's variance, {'; '.join(said)}."
+    return f"{what}, {when}. Within {result.tolerance:.0%} of the truth's variance: {'; '.join(said)}."
 
 
 def _resolved(result, source: str) -> str:
