@@ -18,7 +18,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = make_parser()
     options = parser.parse_args(arguments)
     if options.address not in LOCAL and not options.allow_origin:
-        parser.error("others may come to this address only with --allow-origin, the name in their browser's address bar")
+        parser.error(
+            "others may come to this address only with --allow-origin, the name in their browser's address bar"
+        )
     guard()
     sys.argv = panel_arguments(options)  # Panel's command reads nothing else
     panel_command()

@@ -112,7 +112,11 @@ def many_times(path: Path, steps: int = 40) -> dict:
         started = time.perf_counter()
         explorer.state.time = int(t)
         taken.append(1e3 * (time.perf_counter() - started))
-    found = {"mb": round(path.stat().st_size / 1e6), "open_s": round(opened, 2), "slider_end": explorer.times.player.end}
+    found = {
+        "mb": round(path.stat().st_size / 1e6),
+        "open_s": round(opened, 2),
+        "slider_end": explorer.times.player.end,
+    }
     return found | {"step_ms_median": round(statistics.median(taken), 1), "step_ms_largest": round(max(taken), 1)}
 
 

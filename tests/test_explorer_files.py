@@ -98,7 +98,11 @@ def test_what_cannot_be_read_any_more_is_said_and_never_guessed(opened, how):
     how(path)
     explorer.state.time = explorer.state.time
     explorer.look()
-    assert explorer.notice.visible and "mine.nc" in explorer.notice.object and "Put the file back" in explorer.notice.object
+    assert (
+        explorer.notice.visible
+        and "mine.nc" in explorer.notice.object
+        and "Put the file back" in explorer.notice.object
+    )
     np.testing.assert_array_equal(shown(explorer), known, "what had been read stays on the page")
     explorer.state.param.update(variable="u10", tab="point")  # not read yet
     assert "since it was opened" in explorer.notice.object

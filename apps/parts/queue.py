@@ -106,7 +106,10 @@ class DrawQueue:
                 raise Cancelled
             job.result = job.work(job)
         except Cancelled:
-            job.message, job.status = "Cancelled; the same draw goes on with the members that were finished, until another is begun.", "cancelled"
+            job.message, job.status = (
+                "Cancelled; the same draw goes on with the members that were finished, until another is begun.",
+                "cancelled",
+            )
         except LabError as error:
             job.message, job.status = str(error), "failed"
         except MemoryError:
