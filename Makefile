@@ -4,7 +4,7 @@ PORT ?= 5006
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14 python; do \
 	"$$p" -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
 BIN := $(VENV)/bin
-# The address is always the machine's own; a browser is opened only where there is a screen and no CI.
+# A browser is opened only where there is a screen and no CI.
 SHOW := $(if $(CI),,$(if $(DISPLAY)$(WAYLAND_DISPLAY)$(filter Darwin,$(shell uname)),--show))
 EXTRAS := test,tensorboard,grib,radar
 PYTEST_ARGS ?=
@@ -16,8 +16,7 @@ help: ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{ printf "%-16s %s\n", $$1, $$2 }'
 
 explore: $(VENV)/.installed ## open the ensemble explorer (PORT=5006)
-	$(BIN)/python -m panel serve apps/ensemble_explorer.py --address 127.0.0.1 --port $(PORT) \
-		--allow-websocket-origin 127.0.0.1:$(PORT) --allow-websocket-origin localhost:$(PORT) $(SHOW)
+	$(BIN)/python -m apps explore --port $(PORT) $(SHOW)
 
 test: lint ## check the style, then run every test, browser ones included (PYTEST_ARGS=...)
 	CHROMIUM="$$($(BIN)/python tests/chromium.py)" || exit 1; export CHROMIUM; $(BIN)/python -m pytest $(PYTEST_ARGS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -311,3 +312,16 @@ def test_the_entry_is_short():
 
 def test_trees_that_are_tried_are_valid(tmp_path):
     assert isinstance(open_tree(write_tree(tmp_path / "a.nc", parts.small_tree())), xr.DataTree)
+
+
+def test_a_page_says_by_itself_that_its_file_was_replaced_or_deleted(page, serve, tmp_path):
+    library = parts.library(tmp_path, trees={"mine": parts.small_tree()})
+    visit(page, serve(lambda: session(library)) + "?var=t2m&t=5")
+    headline(page, "the truth lies within the 5 members")
+    os.replace(write_tree(tmp_path / "new.tmp", parts.small_tree(members=3, times=4)), tmp_path / "mine.nc")
+    headline(page, "this is the new one")
+    headline(page, "the truth lies within the 3 members")
+    until(page, lambda: query(page).get("t") == "3")
+    assert colours(page.locator(".bk-Figure").nth(4)) > 30
+    (tmp_path / "mine.nc").unlink()
+    headline(page, "Put the file back")

@@ -115,7 +115,7 @@ def table_of(run: Run, asked: Asked) -> pd.DataFrame:
 
 def calibrate(run: Run, variable: str, times: tuple[int, ...]) -> Calibration:
     """Calibration over the given times of a run."""
-    from labkit.plots.calibration import calibration_data
+    from labkit.plots.calibration import calibration_data, judged
     from labkit.verify.calibration import reliability_index
     from labkit.verify.scores import score_table, score_tree
 
@@ -130,7 +130,9 @@ def calibrate(run: Run, variable: str, times: tuple[int, ...]) -> Calibration:
     )
     data = calibration_data(chosen, variable)
     unevenness = float(reliability_index(data["prediction"]["ranks"]))
-    verdict = judge([(run.members(variable, t), run.field("truth", variable, t)) for t in times])
+    truth, fields = judged(chosen, variable, ("prediction",))
+    members = fields["prediction"].transpose("time", "ensemble", "y", "x").values
+    verdict = judge(list(zip(members, truth.transpose("time", "y", "x").values, strict=True)))
     return Calibration(data, score_table(score_tree(chosen)), times, unevenness, verdict)
 
 
@@ -190,10 +192,10 @@ def _ranks_sentence(run: Run, variable: str, result: Calibration) -> str:
     verdict, line = result.verdict, result.row("prediction", variable)
     skill = line.get("achieved_skill", np.nan)
     reached = f" It achieves {skill:.0%} of what is possible over the coarse input." if np.isfinite(skill) else ""
-    ratio = f"Spread / skill is {line.spread_skill:.2f}, " if np.isfinite(line.spread_skill) else "The "
+    ratio = f"spread / skill is {line.spread_skill:.2f}, " if np.isfinite(line.spread_skill) else ""
     return (
         f"the truth is outside the members in {1 - verdict.inside:.0%} of the cells{by_lot(verdict)}, "
-        f"{2 * verdict.expected:.0%} if calibrated: {verdict_text(verdict, run.n_members)}. {ratio}"
+        f"{2 * verdict.expected:.0%} if calibrated ({verdict_text(verdict, run.n_members)}); {ratio}"
         f"reliability index {result.reliability_index:.2f} (0 is flat).{reached}"
     )
 

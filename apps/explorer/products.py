@@ -151,7 +151,7 @@ def _envelope(members: xr.DataArray, truth: xr.DataArray, when: str, *, percenti
         panels,
         f"{_name(members)}, {when}: the truth is below every member in {verdict.below:.1%} of the cells and above "
         f"every one in {verdict.above:.1%}{by_lot(verdict)}; of {n} calibrated members it would be "
-        f"{verdict.expected:.1%} each: {verdict_text(verdict, n)}.",
+        f"{verdict.expected:.1%} each ({verdict_text(verdict, n)}).",
     )
 
 

@@ -24,7 +24,7 @@ def verdict_text(verdict: Verdict, n_members: int) -> str:
     """A verdict in words that stand behind what was seen."""
     if n_members == 1:
         return "one member has no spread to judge"
-    return "which may be chance: cannot tell" if verdict.words == UNKNOWN else verdict.words
+    return "cannot tell from chance" if verdict.words == UNKNOWN else verdict.words
 
 
 def by_lot(verdict: Verdict) -> str:
@@ -44,7 +44,7 @@ def maps_sentence(run: Run, state: ExplorerState) -> str:
         return f"{start} members nowhere that can be told: no cell is known in all of them."
     return (
         f"{start} members in {verdict.inside:.0%} of the cells{by_lot(verdict)}, where a calibrated ensemble has "
-        f"{1 - 2 * verdict.expected:.0%}: {verdict_text(verdict, run.n_members)}."
+        f"{1 - 2 * verdict.expected:.0%} ({verdict_text(verdict, run.n_members)})."
     )
 
 

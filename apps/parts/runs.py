@@ -163,12 +163,23 @@ class Run:
 
     def series(self, source: str, variable: str, place: tuple[slice, slice], statistic: str) -> np.ndarray:
         """(time,) or (member, time): mean, maximum or minimum over the cells of `place` (y slice, x slice)."""
-        reduce = {"mean": np.nanmean, "maximum": np.nanmax, "minimum": np.nanmin}[statistic]
         if source == "mean":
             return self.series("prediction", variable, place, statistic).mean(axis=0)
-        steps = [self._read(source, variable, t)[..., place[0], place[1]] for t in range(len(self.times))]
+        key = (self.id, "series", source, variable, statistic, *((s.start, s.stop) for s in place))
+        return self._store.get(key, lambda: self._series(source, variable, place, statistic))
+
+    def _series(self, source: str, variable: str, place: tuple[slice, slice], statistic: str) -> np.ndarray:
+        """Of a variable too large for memory in one go: time by time, thousands of them would take minutes."""
+        reduce = {"mean": np.nanmean, "maximum": np.nanmax, "minimum": np.nanmin}[statistic]
+        parts = [self.tree[source][part] for part in self._parts(variable)]
+        if parts[0].nbytes <= WHOLE_VARIABLE_BYTES:
+            steps = [self._read(source, variable, t)[..., place[0], place[1]] for t in range(len(self.times))]
+            cells = np.stack(steps, axis=-3)
+        else:
+            read = [self._values(part.isel(y=place[0], x=place[1])) for part in parts]
+            cells = read[0] if len(read) == 1 else np.hypot(*read)
         with np.errstate(all="ignore"):
-            return np.stack([_quiet(reduce, step) for step in steps], axis=-1)
+            return _quiet(reduce, cells)
 
     def place(self, point: tuple[float, float], box: tuple[float, ...] | None = None) -> tuple[slice, slice]:
         """The cells (y slice, x slice) of the box, or the one nearest to the point."""
