@@ -14,7 +14,7 @@ import numpy as np
 import xarray as xr
 from scipy import fft
 
-from labkit.errors import ConfigError
+from labkit.errors import ConfigError, DataError
 from labkit.verify.slabs import in_slabs
 
 DIRECTIONS = ("x", "y", "radial")
@@ -55,6 +55,9 @@ def power_spectrum(
     dy_km = dx_km if dy_km is None else dy_km
     core = ["y", "x"] if dim == "radial" else [dim]
     shape = [field.sizes[name] for name in core]
+    if min(shape) < 2:
+        cells, todo = " x ".join(map(str, shape)), "look at a larger domain, or along its longer side (direction)"
+        raise DataError("spectrum", found=f"{cells} cells", expected="2 or more along each", todo=todo)
     spacing = [{"y": dy_km, "x": dx_km}[name] for name in core]
     if dim == "radial":
         rings = annuli(shape, spacing, cosine=window == "dct")
