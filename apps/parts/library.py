@@ -95,8 +95,8 @@ class Library:
             return self._open(run_id, version_of(held.id) + 1)
         what = "has changed" if mark else "was deleted"
         held.fault = (
-            f"{entry.path.name} {what} since it was opened, and cannot be read now: {short(entry.error)}. What is shown "
-            "is the old file's, as far as it had been read. Put the file back, or choose another run."
+            f"{entry.path.name} {what} since it was opened, and cannot be read now: {short(entry.error)}. What is "
+            "shown is the old file's, as far as it had been read. Put the file back, or choose another run."
         )
         return held
 
