@@ -12,7 +12,7 @@ import xarray as xr
 from labkit.data.grib import forecast_tree, open_grib
 from labkit.data.intervals import rates
 from labkit.data.latlon import Box, by_pressure, laid_out, pick
-from labkit.data.reading import open_lazily, refuse_groups, timed
+from labkit.data.reading import check_group, open_lazily, timed
 from labkit.data.wrf import earth_relative, open_wrfout
 from labkit.errors import ConfigError, DataError
 from labkit.grid import SPACE, with_our_dims
@@ -82,9 +82,8 @@ def open_flat(
     what = f"data file {Path(paths[0]).name}"
     if len(paths) > 1:
         raise DataError(what, found=f"{len(paths)} files", expected="one", todo="join them first, or convert each")
+    check_group(paths[0], group, "group")
     dataset = open_lazily(paths[0], group=group, chunks={})
-    if group is None:
-        refuse_groups(dataset, paths[0], "group")
     dataset = _with_members(dataset, dims or {})
     dataset = timed(with_our_dims(dataset, what, {k: v for k, v in (dims or {}).items() if v != "ensemble"}), what)
     dataset = dataset.set_coords([str(name) for name in dataset.data_vars if _is_place(dataset[name])])
