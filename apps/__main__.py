@@ -7,9 +7,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from panel.command import main as panel_command
 
 from apps.parts.guard import LOCAL, guard
+from labkit.cli.told import add_told
 
 APPS = {"explore": "ensemble_explorer", "spectra": "spectra_explorer", "typhoon": "typhoon_explorer"}
 
@@ -36,6 +38,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--allow-origin", **allow, help="under which other name browsers may come; see docs/serving.md")
     parser.add_argument("--prefix", default="", help="path below which a proxy offers it, such as /lab")
     parser.add_argument("--show", action="store_true", help="open a browser")
+    add_told(parser)
     return parser
 
 
@@ -47,7 +50,10 @@ def panel_arguments(options: argparse.Namespace) -> list[str]:
         command += ["--allow-websocket-origin", origin]
     command += ["--prefix", options.prefix] if options.prefix else []
     command += ["--show"] if options.show else []
-    return command + (["--args", *options.files] if options.files else [])
+    words = [f"--units={name}={unit}" for name, unit in options.units]
+    if options.spacing_km:
+        words.append(f"--spacing-km={','.join(map(str, np.atleast_1d(options.spacing_km)))}")
+    return command + (["--args", *options.files, *words] if options.files else [])
 
 
 if __name__ == "__main__":

@@ -1,10 +1,17 @@
 """What a person says of a file in the terminal reaches every verb that opens trees, and what nobody says is told."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from test_grid import NX, NY, X_KM, Y_KM, tree_file
 
+from apps.__main__ import make_parser, panel_arguments
+from apps.parts.library import open_library
+from apps.parts.told import files_and_told, opening_of
 from labkit.cli import main
+from labkit.grid import spacing_km
+from labkit.store.trees import open_tree
 
 CELSIUS = {(group, "t2m"): (1, -273.15, "") for group in ("input", "truth", "prediction")}
 VERBS = [["score"], ["spectra", "--direction", "x"], ["patch-size", "--raw"], ["track"]]
@@ -57,3 +64,27 @@ def test_wavelengths_follow_the_spacing_told(tmp_path, capsys):
     assert min(found[1]) == pytest.approx(1 / (NX * 4)) and NY < NX
     assert main(["spectra", "idealised", "--spacing-km", "2"]) == 2
     assert "an output tree" in capsys.readouterr().err
+
+
+def test_explorers_take_the_same_words_and_their_code_says_them(tmp_path):
+    path = tree_file(tmp_path / "bare.nc", units=CELSIUS, place=False)
+    silent = open_library([str(path)])
+    assert any("units of t2m" in problem for problem in silent.problems())
+    library = open_library([str(path), "--units=t2m=degC", "--spacing-km=2,3"])
+    run = library.run("bare")
+    assert not library.problems() and spacing_km(run.tree) == (2.0, 3.0) and "10u m s-1" in run.caution
+    text = opening_of(library.path("bare"), run.told)
+    again = eval(text, {"open_tree": open_tree})
+    np.testing.assert_array_equal(again["truth/t2m"], run.tree["truth/t2m"])
+    bundled = next(id for id in library.options().values() if id != "bare")
+    assert library.run(bundled).told == {} and library.run(bundled).caution == ""
+
+
+def test_the_serving_verb_hands_the_words_on():
+    options = make_parser().parse_args(["explore", "a.nc", "--units", "t2m=degC", "--spacing-km", "2,3"])
+    words = panel_arguments(options)
+    assert words[words.index("--args") + 1 :] == ["a.nc", "--units=t2m=degC", "--spacing-km=2.0,3.0"]
+    assert files_and_told(words[words.index("--args") + 1 :]) == (
+        [Path("a.nc")],
+        {"units": {"t2m": "degC"}, "spacing_km": (2.0, 3.0)},
+    )

@@ -13,6 +13,7 @@ from apps.explorer.calibration_jobs import asked_of, function_of, module_of
 from apps.explorer.products import options_of
 from apps.explorer.state import ExplorerState
 from apps.parts.runs import Run
+from apps.parts.told import opening_of
 
 FIGURES = {
     "maps": "maps_figure",
@@ -56,7 +57,7 @@ def code_of(run: Run, state: ExplorerState, path: Path) -> str:
             f"from {module} import {name}",
             "from labkit.store.trees import open_tree",
             "",
-            f"tree = open_tree({str(path)!r})",
+            f"tree = {opening_of(path, run.told)}",
             f"figure = {name}(",
             "    tree,",
             f"    {state.variable!r},",

@@ -15,6 +15,7 @@ from apps.parts.models import CorrDiffModels, Models, is_run_folder, run_folders
 from apps.parts.presets import Preset, find_presets
 from apps.parts.queue import DrawQueue
 from apps.parts.runs import FieldStore, Run
+from apps.parts.told import files_and_told
 from apps.parts.watch import Waiter, Watch
 from labkit.errors import DataError
 from labkit.plots.colours import plain
@@ -80,7 +81,8 @@ class Library:
         tree = self.registry.open(run_id)
         label = next(label for label, known in self.options().items() if known == run_id)
         unchanged = partial(self._is_still, run_id, mark)
-        return Run(versioned_id(run_id, version), label, tree, self.store, mark=mark, unchanged=unchanged)
+        about = {"mark": mark, "unchanged": unchanged, "told": self.registry.told(run_id)}
+        return Run(versioned_id(run_id, version), label, tree, self.store, **about)
 
     def _is_still(self, run_id: str, mark: tuple) -> bool:
         return file_mark(self.path(run_id)) == mark
@@ -192,6 +194,7 @@ def _nbytes(future: Future) -> int:
 
 def open_library(files: Sequence[str]) -> Library:
     """The library of the trees and the folders of training runs named on the command line, and of what is bundled."""
-    named = [Path(file) for file in files]
+    named, told = files_and_told(files)
     folders = [path for path in named if is_run_folder(path)]
-    return Library(Registry([p for p in named if p not in folders]), models=CorrDiffModels(run_folders(folders)))
+    trees = [path for path in named if path not in folders]
+    return Library(Registry(trees, told=told), models=CorrDiffModels(run_folders(folders)))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Hashable
+from collections.abc import Callable, Collection, Hashable, Mapping
 from functools import cached_property
+from types import MappingProxyType
 
 import numpy as np
 import xarray as xr
@@ -14,7 +15,7 @@ from labkit.errors import DataError
 from labkit.plots import selection
 from labkit.plots.colours import colour_limits, describe
 from labkit.plots.geography import coast_lines, graticule
-from labkit.store.trees import spacing_known
+from labkit.store.trees import cautions
 from labkit.variables import Variable, canonical, lookup
 
 WHOLE_VARIABLE_BYTES = 48 * 2**20
@@ -66,9 +67,10 @@ class Run:
         *,
         mark: tuple = (),
         unchanged: Callable[[], bool] = lambda: True,
+        told: Mapping = MappingProxyType({}),
     ) -> None:
         self.id, self.label, self.tree, self._store = run_id, label, tree, store
-        self.seen, self._unchanged = mark, unchanged
+        self.seen, self._unchanged, self.told = mark, unchanged, dict(told)
         self.x, self.y = (np.asarray(tree[axis].values, float) for axis in ("x", "y"))
         self.lat, self.lon = tree["lat"].values, tree["lon"].values
         self.times = np.atleast_1d(tree["time"].values)
@@ -92,12 +94,8 @@ class Run:
     @property
     def caution(self) -> str:
         """What has to be known before anything is read off this run; "" where nothing has."""
-        if spacing_known(self.tree):
-            return ""
-        return (
-            f"{self.label} tells neither x and y nor lat and lon: a cell is taken for 1 km. Distances count cells, and "
-            "what is worked out from them (spectra, storms, fronts) may be wrong."
-        )
+        said = cautions(self.tree)
+        return f"{self.label}: {' '.join(said)}" if said else ""
 
     @property
     def n_members(self) -> int:

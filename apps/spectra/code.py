@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from apps.parts.library import Library
 from apps.parts.runs import Run
+from apps.parts.told import opening_of
 from apps.spectra.data_sets import MOST_TIMES, DataRun, tree_in_memory
 from apps.spectra.spectra_view import chosen, none
 from apps.spectra.state import SpectraState
@@ -26,8 +27,8 @@ def opening(library: Library, run: Run) -> Opening:
     if isinstance(run, DataRun):
         imports = ("from labkit.data.catalogue import open_pairs", "from labkit.data.field_tree import spread, tree_of")
         return Opening(imports, (f"pairs = open_pairs({run.config!r})", f"tree = tree_of(spread(pairs, {MOST_TIMES}))"))
-    path = str(library.path(run.id))
-    return Opening(("from labkit.store.trees import open_tree",), (f"tree = open_tree({path!r})",))
+    how = opening_of(library.path(run.id), run.told)
+    return Opening(("from labkit.store.trees import open_tree",), (f"tree = {how}",))
 
 
 def call_of(state: SpectraState) -> tuple[str, dict]:

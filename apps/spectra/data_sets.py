@@ -13,6 +13,7 @@ import xarray as xr
 from apps.parts.library import Library
 from apps.parts.models import CorrDiffModels, is_run_folder, run_folders
 from apps.parts.runs import FieldStore, Run
+from apps.parts.told import files_and_told
 from labkit.errors import DataError, LabError
 from labkit.plots.colours import colour_limits, describe, plain
 from labkit.store.registry import Registry
@@ -146,12 +147,12 @@ class SpectraLibrary(Library):
 
 def open_spectra_library(files: Sequence[str]) -> SpectraLibrary:
     """The library of the trees, HRRR-Mini files and run folders named on the command line, and of what is there."""
-    named = [Path(file) for file in files]
+    named, told = files_and_told(files)
     folders = [path for path in named if is_run_folder(path)]
     samples = [path for path in named if path not in folders and is_hrrr_mini(path)]
     trees = [path for path in named if path not in folders and path not in samples]
     models = CorrDiffModels(run_folders(folders))
-    return SpectraLibrary(Registry(trees), models=models, data_sets=known_data_sets(samples))
+    return SpectraLibrary(Registry(trees, told=told), models=models, data_sets=known_data_sets(samples))
 
 
 def is_hrrr_mini(path: Path) -> bool:

@@ -10,6 +10,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from apps.parts.runs import Run
+from apps.parts.told import opening_of
 from apps.storms.following import Storm
 from apps.storms.shelf import BestTrack
 from apps.storms.state import RELATION, StormState
@@ -58,7 +59,7 @@ def code_of(run: Run, state: StormState, path: Path, best: BestTrack | None = No
         [
             *sorted(imports),
             "",
-            f"tree = open_tree({str(path)!r})",
+            f"tree = {opening_of(path, run.told)}",
             *(["storm = study(tree)"] if storm else []),
             *([f'best = track({best.opening}, tree["time"].values)'] if best else []),
             f"figure = {name}(",

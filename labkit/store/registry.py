@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -33,10 +33,11 @@ class Registry:
 
     paths: NetCDF files, Zarr folders, or folders that hold some. What cannot be opened stays in the list with its
     `error`. The same file is listed once, different files of one name get different ids. `bundled` adds the samples
-    that ship with labkit.
+    that ship with labkit. told: `units` and `spacing_km` of the files in `paths`, as `open_tree` takes them.
     """
 
-    def __init__(self, paths: Sequence[str | Path] = (), *, bundled: bool = True) -> None:
+    def __init__(self, paths: Sequence[str | Path] = (), *, bundled: bool = True, told: Mapping | None = None) -> None:
+        self._told = dict(told or {})
         self._entries: dict[str, Entry] = {}
         self._lock = threading.Lock()
         for path in bundled_samples() if bundled else ():
@@ -67,18 +68,24 @@ class Registry:
     def add(self, path: str | Path, *, kind: str = "file", label: str | None = None) -> Entry:
         """Offer one more tree, or refresh it if it is on offer already (a result drawn anew)."""
         path = Path(path).resolve()
-        size, error = _bytes(path), _fault(path)
+        before = next((entry for entry in list(self._entries.values()) if entry.path == path), None)
+        kind = before.kind if before else kind
+        size, error = _bytes(path), _fault(path, self._told if kind == "file" else {})
         with self._lock:
             before = next((entry for entry in self._entries.values() if entry.path == path), None)
             id = before.id if before else self._free_id(path, label)
             label = label or (before.label if before else path.stem)
-            entry = Entry(id, label, path, before.kind if before else kind, size, error)
+            entry = Entry(id, label, path, kind, size, error)
             self._entries[id] = entry
         return entry
 
     def open(self, id: str) -> xr.DataTree:
         """The tree of a run on offer, lazily; DataError for an unknown id or an unreadable file."""
-        return open_tree(self[id].path)
+        return open_tree(self[id].path, **self.told(id))
+
+    def told(self, id: str) -> dict:
+        """What was said of a run's file."""
+        return self._told if self[id].kind == "file" else {}
 
     def _free_id(self, path: Path, label: str | None) -> str:
         slug = _slug(label or path.stem)
@@ -113,9 +120,9 @@ def _bytes(path: Path) -> int:
     return sum(file.stat().st_size for file in files if file.is_file())
 
 
-def _fault(path: Path) -> str:
+def _fault(path: Path, told: Mapping) -> str:
     try:
-        open_tree(path).close()
+        open_tree(path, **told).close()
     except LabError as error:
         return str(error)
     return ""
