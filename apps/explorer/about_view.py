@@ -36,7 +36,7 @@ class AboutView(View):
         pass
 
     def sentence(self, run: Run) -> str:
-        dx, dy = run.spacing
+        dy, dx = run.spacing_km
         return (
             f"{run.label}: {run.n_members} members of {len(run.times)} times on {len(run.y)} x {len(run.x)} cells of "
             f"{dx:g} x {dy:g} km."

@@ -156,7 +156,7 @@ class VeiledMaps:
         hidden = ~sure.transpose("y", "x").values[tuple(up)][::k, ::k].astype(bool)
         image = np.ascontiguousarray(hidden[..., None] * VEIL).view(np.uint32)[..., 0]
         west, south, _, _ = run.extent
-        height, width = (n * k * d for n, d in zip(hidden.shape, run.spacing[::-1], strict=True))
+        height, width = (n * k * d for n, d in zip(hidden.shape, run.spacing_km, strict=True))
         return {"image": [image], "x": [west], "y": [south], "dw": [width], "dh": [height]}
 
 

@@ -158,7 +158,7 @@ class ProductsView(View):
             control.visible = name in used
         fit_threshold(self.controls["threshold"], self.state, run.describe(self.state.variable))
         low, high = self.state.param.radius.bounds
-        self.radius.param.update(start=low, end=high, step=max(min(run.spacing) / 2, 0.1), value=self.state.radius)
+        self.radius.param.update(start=low, end=high, step=max(min(run.spacing_km) / 2, 0.1), value=self.state.radius)
 
 
 class Layers:
@@ -203,7 +203,7 @@ def painted_image(run: Run, members: np.ndarray, threshold: float) -> dict[str, 
     colours = paint(block_maximum(members[:, *up], k), threshold)
     image = np.ascontiguousarray(colours).view(np.uint32)[..., 0]
     west, south, _, _ = run.extent
-    height, width = (n * k * d for n, d in zip(image.shape, run.spacing[::-1], strict=True))
+    height, width = (n * k * d for n, d in zip(image.shape, run.spacing_km, strict=True))
     return {"image": [image], "x": [west], "y": [south], "dw": [width], "dh": [height]}
 
 

@@ -35,7 +35,7 @@ class Reading(View):
         pass
 
     def sentence(self, run: Run) -> str:
-        dx, dy = run.spacing
+        dy, dx = run.spacing_km
         return f"{run.label}: {len(run.y)} x {len(run.x)} cells of {dy:g} x {dx:g} km, {len(run.times)} times."
 
 

@@ -77,8 +77,8 @@ class MapGrid:
     ) -> None:
         self.run, self.keys = run, list(titles)
         west, south, east, north = run.extent
-        self._x_range = Range1d(west, east, bounds=(west, east), min_interval=2 * run.spacing[0])
-        self._y_range = Range1d(south, north, bounds=(south, north), min_interval=2 * run.spacing[1])
+        self._x_range = Range1d(west, east, bounds=(west, east), min_interval=2 * run.spacing_km[1])
+        self._y_range = Range1d(south, north, bounds=(south, north), min_interval=2 * run.spacing_km[0])
         shared = Scale()
         self.scales = {key: Scale() if scales == "own" else shared for key in self.keys}
         self.marker = ColumnDataSource({"x": [], "y": []})
@@ -172,7 +172,7 @@ class MapGrid:
 
     def _visible(self, field: np.ndarray, x: float, y: float) -> tuple[np.ndarray, float, float, float, float]:
         """The cells in view, as means of blocks where there are more than MAX_CELLS, with their edges."""
-        dx, dy = self.run.spacing
+        dy, dx = self.run.spacing_km
         west, south, _, _ = self.run.extent
         field = field[:: 1 if self.run.y[-1] >= self.run.y[0] else -1, :: 1 if self.run.x[-1] >= self.run.x[0] else -1]
         rows = _window(self._y_range, south - y, dy, field.shape[0])
@@ -250,7 +250,7 @@ def arrow_lines(run: Run, u: np.ndarray, v: np.ndarray, n: int = 15) -> dict[str
     u, v = u[pick, pick], v[pick, pick]
     x, y = np.meshgrid(run.x[pick], run.y[pick])
     longest = np.nanmax(np.hypot(u, v))
-    scale = step * max(run.spacing) / longest if np.isfinite(longest) and longest > 0 else 0.0
+    scale = step * max(run.spacing_km) / longest if np.isfinite(longest) and longest > 0 else 0.0
     dx, dy = u * scale, v * scale
     tip_x, tip_y = x + dx / 2, y + dy / 2
     side = [(tip_x - 0.3 * dx - s * 0.16 * dy, tip_y - 0.3 * dy + s * 0.16 * dx) for s in (1, -1)]

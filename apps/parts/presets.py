@@ -65,7 +65,7 @@ def _cyclone(run: Run, times: np.ndarray) -> Preset | None:
     if "wind_speed" not in run.variables:
         return None
     names = {canonical(v): v for v in run.variables}
-    dx, dy = run.spacing
+    dy, dx = run.spacing_km
     sign = -1.0 if (run.lat < 0).mean() > 0.5 else 1.0
     width = [max(round(50 / d), 1) for d in (dy, dx)]
 
@@ -86,7 +86,7 @@ def _front(run: Run, times: np.ndarray) -> Preset | None:
     names = {canonical(v): v for v in run.variables}
     if "t2m" not in names:
         return None
-    variable, (dx, dy) = names["t2m"], run.spacing
+    variable, (dy, dx) = names["t2m"], run.spacing_km
     some = times[np.unique(np.linspace(0, len(times) - 1, 24).astype(int))]
     mean = np.mean([run.field(run.judge, variable, t) for t in some], axis=0) if len(some) >= 8 else 0.0
 

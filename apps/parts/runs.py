@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 
 from labkit.errors import DataError
+from labkit.grid import spacing_km
 from labkit.plots import selection
 from labkit.plots.colours import colour_limits, describe
 from labkit.plots.geography import coast_lines, graticule
@@ -102,14 +103,14 @@ class Run:
         return len(self.member_names)
 
     @property
-    def spacing(self) -> tuple[float, float]:
-        """Grid spacing (dx, dy) in km."""
-        return tuple(float(np.abs(np.diff(axis)).mean()) if axis.size > 1 else 1.0 for axis in (self.x, self.y))
+    def spacing_km(self) -> tuple[float, float]:
+        """Grid spacing (dy, dx) in km."""
+        return spacing_km(self.tree)
 
     @property
     def extent(self) -> tuple[float, float, float, float]:
         """West, south, east and north edges of the grid in km."""
-        dx, dy = self.spacing
+        dy, dx = self.spacing_km
         west, south = self.x.min() - dx / 2, self.y.min() - dy / 2
         return float(west), float(south), float(self.x.max() + dx / 2), float(self.y.max() + dy / 2)
 

@@ -48,7 +48,7 @@ class CorrelationView(Computed):
         return key, partial(computed, correlation_data, run, self.state.variable, **options)
 
     def show_result(self, run: Run) -> None:
-        dx, dy = run.spacing
+        dy, dx = run.spacing_km
         spacing = {"x": dx, "y": dy, "radial": min(dx, dy)}[self.state.direction]
         sides = {"x": self.state.width * dx, "y": self.state.height * dy}
         patch = sides.get(self.state.direction, min(sides.values()))

@@ -84,7 +84,7 @@ class PatchView(Computed):
         return key, partial(reach_of, run, self.state.network, options)
 
     def show_result(self, run: Run) -> None:
-        found, (dx, dy) = self.result, run.spacing
+        found, (dy, dx) = self.result, run.spacing_km
         shape = len(run.y), len(run.x)
         grid = {"spacing_km": (dy, dx), "shape": shape}
         self.advice = recommend_patch(found.reach, **grid, multiple=found.multiple, align=factor_of(run))
@@ -95,7 +95,7 @@ class PatchView(Computed):
         self.text.object = patch_html(run, self._patch, self.state.overlap, self.advice, found)
 
     def say(self, run: Run) -> str:
-        dx, dy = run.spacing
+        dy, dx = run.spacing_km
         ny, nx = self.advice.patch
         size = f"{ny} x {nx} cells ({ny * dy:.0f} x {nx * dx:.0f} km)"
         unknown = any(map(math.isnan, self.advice.needed_km))
@@ -127,7 +127,7 @@ def reach_of(run: Run, network: str, options: dict) -> Reach:
 
 def patch_boxes(run: Run, patch: tuple[int, int], overlap: int) -> list[tuple[float, float, float, float]]:
     """Edges (west, south, east, north) in km of the patches as they cover the domain; of many those in the middle."""
-    (west, south, _, _), (dx, dy) = run.extent, run.spacing
+    (west, south, _, _), (dy, dx) = run.extent, run.spacing_km
     shape = (len(run.y), len(run.x))
     sides = zip(shape, patch, alignment(run, patch, overlap), strict=True)
     starts = [tiles(n, p, min(overlap, p - 1) if p < n else 0, align=a) for n, p, a in sides]
@@ -150,7 +150,7 @@ def _middle(starts: np.ndarray, count: int = 5) -> np.ndarray:
 
 def patch_html(run: Run, patch: tuple[int, int], overlap: int, advice, found: Reach) -> str:
     """What the patch costs, what it does not see, why another is recommended, and the lines that configure it."""
-    (dx, dy), shape, reach = run.spacing, (len(run.y), len(run.x)), found.reach
+    (dy, dx), shape, reach = run.spacing_km, (len(run.y), len(run.x)), found.reach
     cost = cover_cost(shape, patch, min(overlap, min(patch) - 1), align=alignment(run, patch, overlap))
     said = [*reach_warnings(reach, patch, spacing_km=(dy, dx), shape=shape), *data_sentences(run, patch)]
     said += _misfits(patch, found.multiple)
