@@ -29,6 +29,7 @@ from labkit.store.checkpoints import load_checkpoint
 from labkit.store.runs import RunFolder
 from labkit.store.trees import open_tree
 from labkit.verify.scores import score_tree
+from labkit.verify.spectra import power_spectrum
 
 CHECKED = {"fletcher32": True}  # every chunk with its sum, as the better archives write them
 
@@ -264,3 +265,10 @@ def test_a_physicsnemo_checkpoint_is_called_by_its_name(tmp_path, read):
     with pytest.raises((DataError, CheckpointError), match=r"a PhysicsNeMo checkpoint.*generate\.py") as caught:
         read(path)
     assert "damaged" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("shape", "dim"), [((1, 1), "radial"), ((1, 8), "radial"), ((8, 1), "x"), ((1, 8), "y")])
+def test_a_line_of_cells_has_no_waves_across_it(shape, dim):
+    field = xr.DataArray(np.zeros(shape), dims=("y", "x"))
+    with pytest.raises(DataError, match=r"spectrum: found .*1.* cells"):
+        power_spectrum(field, dx_km=1.0, dim=dim)

@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 from scipy import fft
 
-from labkit.errors import ConfigError, DataError
+from labkit.errors import ConfigError
 from labkit.verify.resolution import effective_resolution, ratio_interval
 from labkit.verify.spectra import coherence, power_spectrum, spectral_ratio
 
@@ -238,10 +238,3 @@ def test_what_cannot_be_is_refused():
         power_spectrum(blank(1, 8, 8), dim="zonal", dx_km=1.0)
     with pytest.raises(ConfigError, match="window of a spectrum: found 'box', expected None, hann, dct"):
         power_spectrum(blank(1, 8, 8), window="box", dx_km=1.0)
-
-
-@pytest.mark.parametrize(("shape", "dim"), [((1, 1), "radial"), ((1, 8), "radial"), ((8, 1), "x"), ((1, 8), "y")])
-def test_a_line_of_cells_has_no_waves_across_it(shape, dim):
-    field = xr.DataArray(np.zeros(shape), dims=("y", "x"))
-    with pytest.raises(DataError, match=r"spectrum: found .*1.* cells"):
-        power_spectrum(field, dx_km=1.0, dim=dim)
