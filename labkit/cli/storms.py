@@ -191,7 +191,7 @@ def _is_wrf(file: str) -> bool:
     try:
         with netCDF4.Dataset(file) as opened:
             return "XLAT" in opened.variables
-    except OSError:
+    except (OSError, RuntimeError):
         return False  # whatever it is, `open_tree` says what is wrong with it
 
 
