@@ -197,8 +197,8 @@ def _reliability_sentence(data: Mapping, event: str, chance: float) -> str:
     oracle = f", the oracle's {data['oracle'].score('skill'):.2f}" if "oracle" in data else ""
     return (
         f"above {event}, in {rate:.2%} of the cells, the Brier skill score is {own.score('skill'):.2f}{sure}{oracle}; "
-        f"the observed share is beyond what chance allows in {off} of {bins} bins, {_few(chance * bins)} if calibrated. "
-        f"ROC area {own.score('roc_area'):.2f}."
+        f"the observed share is beyond what chance allows in {off} of {bins} bins, {_few(chance * bins)} if "
+        f"calibrated. ROC area {own.score('roc_area'):.2f}."
     )
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-
 # Of a Zarr folder: what is written anew with the arrays. Chunks are too many to be looked at.
 _ZARR = ("zarr.json", ".z*", "*/zarr.json", "*/.z*", "*/*/zarr.json", "*/*/.z*")
 

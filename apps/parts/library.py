@@ -16,7 +16,7 @@ from apps.parts.presets import Preset, find_presets
 from apps.parts.queue import DrawQueue
 from apps.parts.runs import FieldStore, Run
 from apps.parts.watch import Waiter, Watch
-from labkit.errors import DataError, LabError
+from labkit.errors import DataError
 from labkit.plots.colours import plain
 from labkit.store.registry import Registry
 
@@ -51,7 +51,7 @@ class Library:
                 "runs",
                 found="no readable output tree",
                 expected="at least one",
-                todo="name one after --args, or install a bundled run",
+                todo="name one on the command line, or install a bundled run",
             )
         return options
 
@@ -89,14 +89,13 @@ class Library:
         """The run of the file that took the place of another's, if it can be read."""
         held.close()  # HDF5 would take the new file for the old one while that is open
         entry = self.registry.add(self.path(run_id))
-        held.seen = mark
         if not entry.error:
             self._presets.pop(held.id, None)
             return self._open(run_id, version_of(held.id) + 1)
-        what = "has changed" if mark else "was deleted"
+        held.seen, what = mark, "has changed" if mark else "was deleted"
         held.fault = (
-            f"{entry.path.name} {what} since it was opened, and cannot be read now: {short(entry.error)}. What is shown "
-            "is the old file's, as far as it had been read. Put the file back, or choose another run."
+            f"{entry.path.name} {what} since it was opened, and cannot be read now: {short(entry.error)}. What is "
+            "shown is the old file's, as far as it had been read. Put the file back, or choose another run."
         )
         return held
 

@@ -18,8 +18,8 @@ LEVEL = 0.99  # of each of the two questions, spread and bias, so that both toge
 FEWEST = 3  # members: two have no scatter to speak of
 SERIES = 8  # times of which their own scatter is asked too
 RANKED = 400_000  # values of one time that are ranked; of more cells, every k-th along both axes
-# Chance that reaches no further than this is close enough to say "about right": in mean rank half of what a bias of half
-# a standard deviation makes, in mean square of the rank what a spread of 0.8 or 1.25 does; both of ranks without ties.
+# Chance that reaches no further than this is close enough to say "about right": in the mean rank half of what a bias of
+# half a standard deviation makes, in its mean square what a spread of 0.8 or 1.25 does; of ranks without ties.
 CLOSE_BIAS, CLOSE_SPREAD = 0.07, 0.02
 
 
