@@ -156,3 +156,22 @@ def test_progress_in_words():
     assert progress_text(job, 2, 0.0) == "Waiting: 2 draws before this one."
     job.status, job.done, job.total = "running", 1, 4
     assert progress_text(job, 0, 10.0) == "Drawing: 25% done, about 30 s left."
+
+
+class Resumed(parts.FakeModels):
+    """Goes on with a draw of which the first two members were there."""
+
+    def draw(self, *args, on_member, **options):
+        return super().draw(*args, on_member=lambda t, k, fields: k < 2 or on_member(t, k, fields), **options)
+
+
+def test_members_that_were_there_before_are_shown_with_the_others(tmp_path):
+    explorer = Explorer(parts.library(tmp_path, models=Resumed()), tab="draw")
+    view = explorer.views["draw"]
+    view.form.param.update(members=4, seed=11)
+    view._start(None)
+    wait(lambda: view.job.over)
+    view.poll()
+    canvas = view.mosaic.image.data["image"][0]
+    assert all(np.isfinite(canvas[y + 5, x + 5]) for x, y in map(view.mosaic.corner, range(4)))
+    view.close()

@@ -239,7 +239,7 @@ def test_make_lists_its_commands():
 @pytest.mark.parametrize(
     ("target", "expected"),
     [
-        ("explore", "panel serve apps/ensemble_explorer.py --address 127.0.0.1 --port 5123"),
+        ("explore", "-m apps explore --port 5123"),
         ("test", "-m pytest"),
         ("lab", "jupyterlab notebooks"),
         ("notebooks", "tests/run_notebooks.py"),

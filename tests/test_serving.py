@@ -1,4 +1,4 @@
-"""Served by our own verb and by `panel serve`: only browsers of this machine are answered, if no others are allowed."""
+"""Served by our own verb and by `panel serve`: only browsers of this machine are answered, unless others are named."""
 
 from __future__ import annotations
 

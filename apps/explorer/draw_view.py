@@ -172,6 +172,8 @@ class DrawView(View):
         if self.job is None:
             return
         arrived = self._take_members()
+        if self.job.status == "done" and len(self._fields) < self._request.members:
+            arrived = self._take_result()
         if self.visible:
             with pn.io.hold():
                 self._refresh()
@@ -261,6 +263,13 @@ class DrawView(View):
             if case == 0:
                 self._fields[member] = fields
         return arrived
+
+    def _take_result(self) -> bool:
+        """All members of the first case, of a draw that went on where it was cancelled: some were there already."""
+        run = self.session.library.run(self.job.run_id)
+        fields = np.stack([run.members(variable, 0) for variable in self.card.variables], axis=1)
+        self._fields = dict(enumerate(fields))
+        return True
 
     def _show_members(self) -> None:
         """The members of the first case drawn so far, in their places."""

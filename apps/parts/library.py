@@ -52,7 +52,7 @@ class Library:
                 "runs",
                 found="no readable output tree",
                 expected="at least one",
-                todo="name one after --args, or install a bundled run",
+                todo="name one on the command line, or install a bundled run",
             )
         return options
 
@@ -91,11 +91,10 @@ class Library:
         """The run of the file that took the place of another's, if it can be read."""
         held.close()  # HDF5 would take the new file for the old one while that is open
         entry = self.registry.add(self.path(run_id))
-        held.seen = mark
         if not entry.error:
             self._presets.pop(held.id, None)
             return self._open(run_id, version_of(held.id) + 1)
-        what = "has changed" if mark else "was deleted"
+        held.seen, what = mark, "has changed" if mark else "was deleted"
         held.fault = (
             f"{entry.path.name} {what} since it was opened, and cannot be read now: {short(entry.error)}. What is "
             "shown is the old file's, as far as it had been read. Put the file back, or choose another run."

@@ -45,7 +45,7 @@ Draw an ensemble with a trained run and write it as a NetCDF (.nc) or Zarr (.zar
   labkit sample runs/nano ensemble.nc --times 0:8 --members 32 --solver heun --steps 18
   labkit sample runs/nano ensemble.nc --oracle             with the exact law's own members (idealised data)
 
-The same command goes on where a stopped one ended. `panel serve apps/ensemble_explorer.py --args FILE` shows it.
+The same command goes on where a stopped one ended. `python -m apps explore FILE` shows it.
 """
 SCORE_HELP = """\
 Score an output tree (ours or CorrDiff's own NetCDF): RMSE, MAE, fair CRPS, spread-skill, achieved skill.

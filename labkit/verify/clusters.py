@@ -27,7 +27,7 @@ def clusters(members: xr.DataArray, *, number: int | None = None, explained: flo
     Returns `cluster_of` (ensemble), clusters being numbered from 1, the largest first; and by `cluster` its `size` and
     `medoid`, the member with the least sum of distances to the others of its cluster, by its name in "ensemble".
     Attributes: `components` kept, the share `explained` by them, the mean `silhouette`, -1 to 1 (0 for one cluster),
-    and `chance`, what members of one kind exceed in one case of twenty, 1 for one cluster (`silhouette_by_chance`).
+    and `chance`, what members of one kind exceed in one case of fifty, 1 for one cluster (`silhouette_by_chance`).
     """
     n = members.sizes[MEMBER]
     if number is not None and not 1 <= number <= n:
@@ -95,7 +95,7 @@ def silhouette(distances: np.ndarray, labels: np.ndarray) -> float:
     return float(np.where(sizes[own] > 1, width, 0.0).mean())
 
 
-def silhouette_by_chance(points: np.ndarray, number: int, *, draws: int = 200, level: float = 0.95) -> float:
+def silhouette_by_chance(points: np.ndarray, number: int, *, draws: int = 100, level: float = 0.98) -> float:
     """The mean silhouette that so many groups of Ward's keep below with probability `level` where there are none.
 
     Of draws of as many points (point, component) of one law without clusters, as Liu et al. (2008) do: few members, or

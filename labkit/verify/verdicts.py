@@ -17,18 +17,17 @@ RIGHT, NARROW, WIDE, UNKNOWN = "about right", "too narrow", "too wide", "cannot 
 LEVEL = 0.99  # of each of the two questions, spread and bias, so that both together err in less than one case in twenty
 FEWEST = 3  # members: two have no scatter to speak of
 SERIES = 8  # times of which their own scatter is asked too
-RANKED = 400_000  # values of one time that are ranked; of more cells, every k-th along both axes
-# Chance that reaches no further than this is close enough to say "about right": in mean rank half of what a bias of
-# half a standard deviation makes, in mean square of the rank what a spread of 0.8 or 1.25 does; both of ranks without
-# ties.
+RANKED = 200_000  # values of one time that are ranked; of more cells, every k-th along both axes
+# Chance that reaches no further than this is close enough to say "about right": in the mean rank half of what a bias of
+# half a standard deviation makes, in its mean square what a spread of 0.8 or 1.25 does; of ranks without ties.
 CLOSE_BIAS, CLOSE_SPREAD = 0.07, 0.02
 
 
 @dataclass(frozen=True)
 class Verdict:
     """What the truth gets among the members. `below`, `above`: share of cells where it is below, above all of them,
-    ties shared; `expected` of either if calibrated; `ties`: whether any cell has them; `spread`: one of the four words
-    above; `bias`: "too low" or "too high" of the members, "" where chance may have made it."""
+    ties shared; `expected` of either if calibrated; `ties`: whether the truth has any there; `spread`: one of the four
+    words above; `bias`: "too low" or "too high" of the members, "" where chance may have made it."""
 
     below: float
     above: float
@@ -65,7 +64,7 @@ def judge(cases: Sequence[tuple[np.ndarray, np.ndarray]]) -> Verdict:
         return Verdict(np.nan, np.nan, 1 / (n + 1), False, UNKNOWN, "")
     weights = np.array([part.cells for part in parts], float)
     weights /= weights.sum()
-    below, above = (float(weights @ [getattr(part, end)[0] for part in parts]) for end in ("low", "high"))
+    below, above = (float(weights @ [getattr(part, end) for part in parts]) for end in ("below", "above"))
     ties, expected = any(part.ties for part in parts), 1 / (n + 1)
     if n < (FEWEST if len(parts) < SERIES else 2) or not any(part.differ for part in parts):
         return Verdict(below, above, expected, ties, UNKNOWN, "")
@@ -85,16 +84,16 @@ def judge(cases: Sequence[tuple[np.ndarray, np.ndarray]]) -> Verdict:
 def tail_shares(members: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Of each known cell: how much of the truth (y, x) is below all members (member, y, x), and above, ties shared."""
     values = _known(members, truth)
-    return tuple((values[0] == end) / (values == end).sum(axis=0) for end in (values.min(axis=0), values.max(axis=0)))
+    return tuple(_shared(values, end) for end in (values.min(axis=0), values.max(axis=0)))
 
 
 @dataclass(frozen=True)
 class _Roles:
-    """Of one time, by role (the truth's first): mean rank about the middle, its square, shares at the ends."""
+    """Of one time: the truth's share of the ends; by role, the truth's first, mean rank about the middle, its square."""
 
     cells: int
-    low: np.ndarray
-    high: np.ndarray
+    below: float
+    above: float
     rank: np.ndarray
     bow: np.ndarray
     ties: bool
@@ -113,15 +112,22 @@ def _roles(members: np.ndarray, truth: np.ndarray) -> _Roles | None:
     if not values.shape[1]:
         return None
     least, most = values.min(axis=0), values.max(axis=0)
-    lowest, highest = values == least, values == most
-    low, high = (np.mean(at / at.sum(axis=0), axis=1) for at in (lowest, highest))
+    below, above = (_shared(values, end) for end in (least, most))
     step = int(np.ceil(np.sqrt(values.size / RANKED)))
     some = values if step == 1 else _known(members[:, ::step, ::step], truth[::step, ::step])
     # Mean ranks of ties, from -1/2 to 1/2.
     ranks = (rankdata(some, axis=0) - 1) / len(members) - 0.5
-    ties = bool((lowest.sum(axis=0) > 1).any() or (highest.sum(axis=0) > 1).any())
-    differ = bool((least < most).any())
-    return _Roles(values.shape[1], low, high, ranks.mean(axis=1), (ranks**2).mean(axis=1), ties, differ)
+    ties = any(bool(((share > 0) & (share < 1)).any()) for share in (below, above))
+    found = (ranks.mean(axis=1), (ranks**2).mean(axis=1), ties, bool((least < most).any()))
+    return _Roles(values.shape[1], float(below.mean()), float(above.mean()), *found)
+
+
+def _shared(values: np.ndarray, end: np.ndarray) -> np.ndarray:
+    """How much of the end (cell) of the values (role, cell) the first of them has: 1/k of one that k of them reach."""
+    first = values[0] == end
+    shared = first.astype(float)
+    shared[first] /= (values[:, first] == end[first]).sum(axis=0)
+    return shared
 
 
 def _sign(values: np.ndarray, weights: np.ndarray, *, allowance: float = 1.0) -> int:
