@@ -107,7 +107,7 @@ class DrawQueue:
             job.result = job.work(job)
         except Cancelled:
             job.message, job.status = (
-                "Cancelled; the same draw goes on with the members that were finished, until another is begun.",
+                "Cancelled; the members that were finished are kept, for the same draw to go on, until another begins.",
                 "cancelled",
             )
         except LabError as error:

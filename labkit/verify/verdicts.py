@@ -89,7 +89,7 @@ def tail_shares(members: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.
 
 @dataclass(frozen=True)
 class _Roles:
-    """Of one time: the truth's share of the ends; by role, truth first, mean rank about the middle, its square."""
+    """Of one time: the truth's share of either end; by role, its own first, mean rank about the middle, its square."""
 
     cells: int
     below: float
