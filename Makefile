@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 # A browser is opened only where there is a screen and no CI.
 SHOW := $(if $(CI),,$(if $(DISPLAY)$(WAYLAND_DISPLAY)$(filter Darwin,$(shell uname)),--show))
 EXTRAS := test,tensorboard,grib,radar
-PYTEST_ARGS ?=
+PYTEST_ARGS ?= -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help explore test lab notebooks bundled lint format clean
@@ -19,7 +19,8 @@ explore: $(VENV)/.installed ## open the ensemble explorer (PORT=5006)
 	$(BIN)/python -m apps explore --port $(PORT) $(SHOW)
 
 test: lint ## check the style, then run every test, browser ones included (PYTEST_ARGS=...)
-	CHROMIUM="$$($(BIN)/python tests/chromium.py)" || exit 1; export CHROMIUM; $(BIN)/python -m pytest $(PYTEST_ARGS)
+	CHROMIUM="$$($(BIN)/python tests/chromium.py)" || exit 1; export CHROMIUM; \
+		OMP_NUM_THREADS=$(or $(OMP_NUM_THREADS),1) $(BIN)/python -m pytest $(PYTEST_ARGS)
 
 lab: $(VENV)/.installed ## open JupyterLab on the notebooks
 	$(BIN)/python -m jupyterlab notebooks

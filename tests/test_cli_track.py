@@ -190,4 +190,6 @@ def test_tracks_of_a_model_have_winds_of_an_unknown_averaging(tree_file, tmp_pat
     best.write_text("\n".join(["start\t3\t2021\t9\t11\t0", *nodes]) + "\n")
     assert main(["track", str(tree_file), "--best-track", str(best), "--columns", "lon,lat,slp,wind"]) == 0
     said = capsys.readouterr()
-    assert "winds averaged over an unknown time" in said.out and "38.0" in said.out and "taken for" not in said.err
+    assert (
+        "winds averaged over an unknown time" in said.out and "38.0" in said.out and "Columns are taken" not in said.err
+    )

@@ -88,12 +88,6 @@ def moving(folder):
     return saved(wrfout(corners=[(0, 0), (2, 1)]), folder / "nest")
 
 
-def unmapped_pole(folder):
-    renamed = fields().drop_vars(["lat", "lon"]).rename(lat="rlat", lon="rlon")
-    axes = {name: (name, np.arange(renamed.sizes[name]) * 0.1, {"units": "degrees"}) for name in ("rlat", "rlon")}
-    return saved(renamed.assign_coords(axes), folder / "cordex.nc")
-
-
 def volume(folder):
     with h5py().File(folder / "volume.h5", "w") as file:
         file.create_group("what").attrs["object"] = np.bytes_("PVOL")
@@ -160,7 +154,6 @@ REFUSED = {
     "rain that is negative": lambda f: grib(f / "wrong.grb2", rain(0, 3, 3.0), rain(0, 6, 2.0)),
     "WRF output of a nest that moves": moving,
     "NetCDF whose fields are in groups": MADE["HDF5 or NetCDF with groups"],
-    "NetCDF on a moved pole that is not told": unmapped_pole,
     "radar as volumes": volume,
     "radar whose numbers have no unit": frames(
         lambda folder, numbers, time: write_tiff(folder, numbers, time, units="")

@@ -18,7 +18,7 @@ from labkit.grid import (
     with_our_dims,
 )
 from labkit.store.trees import cautions as tree_cautions
-from labkit.store.trees import open_tree
+from labkit.store.trees import open_tree, units_assumed
 
 NY, NX, KM = 12, 16, 111.194927
 STEP = 0.02  # degrees
@@ -246,7 +246,8 @@ def test_trees_without_units_ask_where_values_are_impossible(tmp_path):
         open_tree(path)
     found = open_tree(path, units={"t2m": "degC"})
     np.testing.assert_allclose(found["truth/t2m"], open_tree(tree_file(tmp_path / "k.nc"))["truth/t2m"], rtol=1e-6)
-    assert tree_cautions(found) == ["The file has no units: taken for 10u m s-1; say others (--units NAME=UNIT)."]
+    assert units_assumed(found) == "The file has no units: taken for 10u m s-1; say others (--units NAME=UNIT)."
+    assert tree_cautions(found) == []
     with pytest.raises(DataError, match="v10"):
         open_tree(path, units={"t2m": "degC", "v10": "kt"})
 

@@ -27,13 +27,15 @@ DAY = ["2020-06-01T01", "2020-06-01T04"]
 def data_sets(tmp_path):
     """Options of every reader, of data from 00 to 05 UTC, each hour or two samples an hour."""
     inputs, target = save(tmp_path)
+    radar = tmp_path / "radar"
+    radar.mkdir()
     for hour in range(6):
-        write_pgm(tmp_path, random_image(hour, (32, 16)), f"2020060100{10 * hour:02d}")
+        write_pgm(radar, random_image(hour, (32, 16)), f"2020060100{10 * hour:02d}")
     path = write(tmp_path / "mini.nc", 12)[0]
     return {
         "idealised": {"start": "2020-06-01", "end": "2020-06-01T05", **SMALL},
         "files": {"input": str(inputs), "target": str(target)},
-        "radar": {"folder": str(tmp_path), "factor": 8},
+        "radar": {"folder": str(radar), "factor": 8},
         "hrrr_mini": {"path": str(path)},
     }
 

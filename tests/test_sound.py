@@ -82,7 +82,7 @@ def test_fields_that_upstream_never_wrote_are_said_and_not_scored(tmp_path, caps
         found.attrs
     )
     assert main(["score", str(half)]) == 0
-    assert "never written, so that it takes no part: 10u of the truth at 1 of 3 times" in capsys.readouterr().out
+    assert "Never written, so that it takes no part: 10u of the truth at 1 of 3 times" in capsys.readouterr().err
 
 
 def pair_of_files(folder, calendar="standard", times=HOURS):

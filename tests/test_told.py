@@ -11,7 +11,7 @@ from apps.parts.library import open_library
 from apps.parts.told import files_and_told, opening_of
 from labkit.cli import main
 from labkit.grid import spacing_km
-from labkit.store.trees import open_tree
+from labkit.store.trees import open_tree, units_assumed
 
 CELSIUS = {(group, "t2m"): (1, -273.15, "") for group in ("input", "truth", "prediction")}
 VERBS = [["score"], ["spectra", "--direction", "x"], ["patch-size", "--raw"], ["track"]]
@@ -72,7 +72,7 @@ def test_explorers_take_the_same_words_and_their_code_says_them(tmp_path):
     assert any("units of t2m" in problem for problem in silent.problems())
     library = open_library([str(path), "--units=t2m=degC", "--spacing-km=2,3"])
     run = library.run("bare")
-    assert not library.problems() and spacing_km(run.tree) == (2.0, 3.0) and "10u m s-1" in run.caution
+    assert not library.problems() and spacing_km(run.tree) == (2.0, 3.0) and "10u m s-1" in units_assumed(run.tree)
     text = opening_of(library.path("bare"), run.told)
     again = eval(text, {"open_tree": open_tree})
     np.testing.assert_array_equal(again["truth/t2m"], run.tree["truth/t2m"])

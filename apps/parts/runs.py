@@ -58,6 +58,8 @@ class Run:
 
     fault = ""  # why its file cannot be read any more
     seen: tuple = ()  # the mark of its file when that was last looked at
+    told: Mapping = MappingProxyType({})  # what was said of its file
+    _unchanged: Callable[[], bool] = staticmethod(lambda: True)
 
     def __init__(
         self,

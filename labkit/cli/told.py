@@ -34,9 +34,9 @@ def opened(path, options: argparse.Namespace):
 
 def warn(tree) -> None:
     """Say what a tree's file does not say and is taken for granted."""
-    from labkit.store.trees import cautions
+    from labkit.store.trees import cautions, units_assumed
 
-    for sentence in cautions(tree):
+    for sentence in filter(None, [*cautions(tree), units_assumed(tree)]):
         print(f"note: {sentence}", file=sys.stderr)
 
 

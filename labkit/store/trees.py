@@ -13,7 +13,7 @@ import xarray as xr
 
 from labkit import grid
 from labkit.border import check_store, engine_of, existing, guarded, reading, say
-from labkit.errors import DataError
+from labkit.errors import DataError, LabError
 from labkit.grid import SPACE, backward, coordinates, spacing_known, with_common_dims
 from labkit.store.sound import NEVER_WRITTEN, check_sound, without_unwritten
 from labkit.units import check_plausible, check_told, in_our_units
@@ -26,7 +26,7 @@ MEMBER_DIMS = ("ensemble", "time", "y", "x")
 GROUPS = ("input", "interpolation", "truth", "prediction", "regression", "oracle")
 MEMBER_GROUPS = ("prediction", "oracle")
 
-_ASSUMED = "units_not_in_file"
+_ASSUMED = "units taken for granted"
 _CHUNK_BYTES = 8 * 2**20
 
 
@@ -55,6 +55,21 @@ def open_tree(
     """
     path = Path(path)
     groups = _read_groups(path)
+    try:
+        tree = _tree_of(path, groups, dict(units or {}), spacing_km)
+    except LabError:
+        _close(groups)
+        raise
+    tree.set_close(lambda: _close(groups))
+    return tree
+
+
+def _close(groups: Mapping[str, xr.Dataset]) -> None:
+    for dataset in groups.values():
+        dataset.close()
+
+
+def _tree_of(path: Path, groups: Mapping[str, xr.Dataset], told: dict[str, str], spacing_km) -> xr.DataTree:
     check_sound(path, groups)
     if "prediction" not in groups:
         have = ", ".join(sorted(name for name in groups if name)) or "none"
@@ -71,7 +86,7 @@ def open_tree(
             "at least one variable in both",
             "give the same quantity the same name in both groups",
         )
-    check_told(told := dict(units or {}), sorted({str(name) for found in fields.values() for name in found}), path.name)
+    check_told(told, sorted({str(name) for found in fields.values() for name in found}), path.name)
     for name, found in fields.items():
         check_plausible(found, f"{name} of {path.name}", units=told)
     place = _place(path, groups, sizes)
@@ -81,9 +96,7 @@ def open_tree(
     nodes = {name: _chunked(xr.Dataset(found), f"{token}-{name}").isel(turned) for name, found in fields.items()}
     if silent := _without_units(nodes, told):
         root.attrs |= {_ASSUMED: ", ".join(silent)}
-    tree = xr.DataTree.from_dict({"/": root, **_in_our_units(path, nodes, told)}, name=path.stem)
-    tree.set_close(lambda: [dataset.close() for dataset in groups.values()])
-    return tree
+    return xr.DataTree.from_dict({"/": root, **_in_our_units(path, nodes, told)}, name=path.stem)
 
 
 def is_grib(path: Path) -> bool:
@@ -93,15 +106,16 @@ def is_grib(path: Path) -> bool:
 
 
 def cautions(tree: xr.DataTree) -> list[str]:
-    """What this file does not say and is taken for granted, a sentence each: before any number is read off it."""
-    said = grid.cautions(tree)
+    """What has to be known before numbers are read off this file, a sentence each."""
+    missing = tree.attrs.get(NEVER_WRITTEN)
+    return grid.cautions(tree) + ([f"Never written, so that it takes no part: {missing}."] if missing else [])
+
+
+def units_assumed(tree: xr.DataTree) -> str:
+    """The sentence that says which units were taken because the file names none; "" where it names all."""
     names = str(tree.attrs.get(_ASSUMED, ""))
     units = dict.fromkeys(f"{name} {lookup(name).units}" for name in names.split(", ") if name)
-    if units:
-        said.append(f"The file has no units: taken for {', '.join(units)}; say others (--units NAME=UNIT).")
-    if missing := tree.attrs.get(NEVER_WRITTEN):
-        said.append(f"Never written, so that it takes no part: {missing}.")
-    return said
+    return f"The file has no units: taken for {', '.join(units)}; say others (--units NAME=UNIT)." if units else ""
 
 
 def _in_our_units(path: Path, nodes: Mapping[str, xr.Dataset], told: Mapping[str, str]) -> dict[str, xr.Dataset]:

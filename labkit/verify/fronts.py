@@ -176,7 +176,7 @@ def _options(field: xr.DataArray, smooth_km: float, least: float = 0.0, least_km
     """What is known of the grid, and of what counts as a front on it."""
     axes = {"x": axis_km(field, "x"), "y": axis_km(field, "y")}
     for name, values in axes.items():
-        if abs(values[-1] - values[0]) < 2 * smooth_km:
+        if abs(values[-1] - values[0]) < smooth_km:
             found = f"{abs(values[-1] - values[0]):g} km along {name}, smoothed over {smooth_km:g} km"
             todo = f"give {name} in km, not in degrees, or smooth over less"
             raise DataError("front", found=found, expected="a domain wider than the smoothing", todo=todo)
