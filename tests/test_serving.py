@@ -109,7 +109,7 @@ def test_only_browsers_of_this_machine_are_answered(way, tmp_path):
     ],
 )
 def test_who_is_refused(peer, origin, allowed, refused):
-    headers = HTTPHeaders({} if origin is None else {"Origin": origin})
+    headers = HTTPHeaders({"Host": "localhost:5006"} | ({} if origin is None else {"Origin": origin}))
     opening = RequestStartLine("GET", "/ensemble_explorer/ws", "HTTP/1.1")
     request = HTTPServerRequest(start_line=opening, headers=headers)
     request.remote_ip = peer
