@@ -2,7 +2,8 @@
 
     python benchmarks/bench_crowd.py [--at-once 50] [--in-turn 1000] [--times 300 10000]
 
-A session is what a page opens: the page itself, a WebSocket, the whole document through it. Prints JSON.
+A session is what a page opens: the page itself, a WebSocket, the whole document through it. Prints a line of JSON for
+each round.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import asyncio
 import json
 import re
 import statistics
-import sys
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,6 +25,7 @@ from tornado.httpclient import AsyncHTTPClient, HTTPRequest
 from tornado.websocket import websocket_connect
 
 LIMIT_S, MOST = 600, 50 * 2**20
+ROUND = 100  # sessions in turn, of which eight are open together
 
 
 async def session(address: str) -> tuple[float, int]:
@@ -127,24 +128,24 @@ def main() -> None:
     parser.add_argument("--times", type=int, nargs="*", default=[300, 10_000])
     parser.add_argument("--keep", type=Path, help="folder that keeps the trees, for bench_explorer.py")
     options = parser.parse_args()
-    figures: dict = {}
+    rounds = [options.at_once] + [ROUND] * -(-options.in_turn // ROUND)
     server, address = serve("ensemble_explorer", [])
     try:
         asyncio.run(session(address))
-        memory = [resident_mb(server)]
-        for count, at_once in ((options.at_once,) * 2, (options.in_turn, 8), (options.in_turn, 8)):
-            figures[f"{count} sessions, {at_once} at once, round {len(memory)}"] = crowd(address, count, at_once)
+        before = resident_mb(server)
+        for number, count in enumerate(rounds):
+            found = crowd(address, count, count if number == 0 else 8)
             time.sleep(6 * LIFETIME_MS / 1000)
-            memory.append(resident_mb(server))
-        figures["server_mb_before_and_after_each"] = [round(m) for m in memory]
+            after = resident_mb(server)
+            print(json.dumps(found | {"server_mb": [round(before), round(after)]}), flush=True)
+            before = after
     finally:
         server.terminate()
     with TemporaryDirectory() as temporary:
         folder = options.keep or Path(temporary)
         for times in options.times:
-            figures[f"{times} times"] = many_times(long_tree(folder / f"times-{times}.nc", times))
-    print(json.dumps(figures, indent=1))
+            print(json.dumps({"times": times} | many_times(long_tree(folder / f"times-{times}.nc", times))), flush=True)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
