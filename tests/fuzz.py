@@ -29,6 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # the apps' fakes are imported by its files
 
 import dask
 from fuzz_files import good_files
