@@ -93,3 +93,38 @@ def test_the_terminal_refuses_residuals_without_a_regression(tree, tmp_path, cap
     path = write_tree(tmp_path / "bare.nc", bare)
     assert main(["patch-size", str(path)]) == 1
     assert "labkit: residuals of" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("direction", ["radial", "x"])
+def test_without_a_truth_the_members_are_looked_at(tree, direction):
+    blind = tree.copy()
+    blind["truth"] = blind["truth"].to_dataset() * np.nan
+    seen, found = (spectra_data(one, "t2m", direction=direction) for one in (tree, blind))
+    assert "truth" not in found.spectra and found.judge == "prediction" and not found.resolution
+    xr.testing.assert_allclose(found.spectra["prediction"], seen.spectra["prediction"])
+    seen, found = (correlation_data(one, "t2m", quantity="residual", direction=direction) for one in (tree, blind))
+    assert set(found.rho) == set(seen.rho) - {"truth"}
+    xr.testing.assert_allclose(found.rho["prediction"], seen.rho["prediction"])
+    low, high = found.bounds["e_folding"]
+    assert low < found.lengths.e_folding.sel(source="prediction") < high
+    assert set(scale_tables(blind)[0].judge) == {"prediction"}
+
+
+def test_the_reach_of_members_is_that_of_one_field_where_they_are_all_alike(tree):
+    alike = tree.copy()
+    truth = tree["truth"].to_dataset(inherit=False)
+    alike["prediction"] = truth.expand_dims(ensemble=4)
+    alike["truth"] = truth * np.nan
+    seen, found = (reach_data(one, ["t2m"], quantity="raw") for one in (tree, alike))
+    assert list(found.judge.values) == ["prediction"] and list(seen.judge.values) == ["truth"]
+    xr.testing.assert_allclose(found.drop_vars("judge"), seen.drop_vars("judge"))
+
+
+def test_the_terminal_says_that_there_is_no_truth(tree, tmp_path, capsys):
+    blind = tree.copy()
+    blind["truth"] = blind["truth"].to_dataset() * np.nan
+    path = write_tree(tmp_path / "blind.nc", blind)
+    for line in (["spectra", str(path)], ["patch-size", str(path), "--raw"]):
+        main(line)
+        said = capsys.readouterr().out
+        assert "no truth of" in said and "the members are looked at" in said

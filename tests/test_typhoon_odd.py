@@ -178,7 +178,18 @@ def test_a_forecast_without_a_truth_is_followed_all_the_same(odd):
     assert other.headline.object.endswith("nothing was observed.") and len(other.presets.items) > 0
     other.state.tab = "calibration"
     assert "not one cell that was observed" in other.headline.object
-    assert "found no truth" in SpectraExplorer(odd, run="forecast").headline.object
+
+
+def test_scales_of_a_forecast_without_a_truth_are_its_members(odd):
+    scales = SpectraExplorer(odd, run="forecast", tab="spectra", quantity="raw")
+    assert "the spectrum of the model" in scales.headline.object
+    assert not scales.views["spectra"].densities.lower.visible, "there is nothing to divide by"
+    assert set(scales.views["spectra"].region.grid.figures) == {"mean"}
+    scales.state.tab = "correlation"
+    assert "autocorrelation of the model" in scales.headline.object
+    assert np.isfinite(scales.views["correlation"].curves.lines["prediction"].data["y"]).all()
+    scales.state.tab = "patch"
+    assert scales.headline.object.startswith("Recommended")
 
 
 def test_switching_runs_leaves_nothing_of_the_one_before(odd):

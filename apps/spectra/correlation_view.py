@@ -12,6 +12,7 @@ from apps.parts.runs import Run
 from apps.parts.view import choice, column, picture, row, widgets
 from apps.spectra.panels import Correlations, Rose
 from apps.spectra.spectra_view import DIRECTIONS, LEFT, chosen, computed, none, quantity_choice
+from labkit.plots.colours import SOURCE_LABELS
 from labkit.verify.patch_size import trend_sentence
 from labkit.verify.reach import TREND
 
@@ -52,17 +53,18 @@ class CorrelationView(Computed):
         spacing = {"x": dx, "y": dy, "radial": min(dx, dy)}[self.state.direction]
         sides = {"x": self.state.width * dx, "y": self.state.height * dy}
         patch = sides.get(self.state.direction, min(sides.values()))
-        truth = {name: float(self.result.lengths[name].sel(source="truth")) for name in self.result.lengths.data_vars}
-        self.curves.show(self.result.rho, band=self.result.band, lengths=truth, spacing_km=spacing, patch_km=patch)
+        judged = self.result.lengths.sel(source=self.result.judge)
+        lengths = {str(name): float(length) for name, length in judged.items()}
+        self.curves.show(self.result.rho, band=self.result.band, lengths=lengths, spacing_km=spacing, patch_km=patch)
         self.rose.show(self.result.rose)
         self.table.object = lengths_html(self.result, spacing)
 
     def say(self, run: Run) -> str:
         variable, result = run.describe(self.state.variable), self.result
-        lengths, bounds = result.lengths.sel(source="truth"), result.bounds
+        lengths, bounds = result.lengths.sel(source=result.judge), result.bounds
         found = {name: _length(float(lengths[name]), bounds[name]) for name in ("e_folding", "zero_crossing")}
         fold, zero = (text if text == BEYOND else f"at {text}" for text in found.values())
-        what = f"the truth{LEFT[self.state.quantity]}"
+        what = f"the {SOURCE_LABELS[result.judge].lower()}{LEFT[self.state.quantity]}"
         comma = "," if "," in what else ""
         small = ", so that this domain is too small to tell" if fold == BEYOND else ""
         said = f"the autocorrelation of {what}{comma} falls to 1/e {fold}, to zero {zero}{small}"
@@ -79,9 +81,7 @@ class CorrelationView(Computed):
 
 
 def lengths_html(result, spacing_km: float) -> str:
-    """The lengths of every source as a table, the truth's with their intervals; no text in it comes from a file."""
-    from labkit.plots.colours import SOURCE_LABELS
-
+    """The lengths of every source as a table, the judge's with their intervals; no text in it comes from a file."""
     titles = {"e_folding": "falls to 1/e", "integral_scale": "integral scale", "zero_crossing": "first zero"}
     head = "".join(f"<th>{title}</th>" for title in titles.values())
     lines = []
@@ -89,7 +89,7 @@ def lengths_html(result, spacing_km: float) -> str:
         cells = [f"<td>{SOURCE_LABELS[str(source)]}</td>"]
         for name in titles:
             value = float(result.lengths[name].sel(source=source))
-            cells.append(f"<td>{_length(value, result.bounds[name] if source == 'truth' else None)}</td>")
+            cells.append(f"<td>{_length(value, result.bounds[name] if source == result.judge else None)}</td>")
         lines.append(f"<tr>{''.join(cells)}</tr>")
     style = (
         "<style>table{border-collapse:collapse;font-size:13px} td,th{padding:3px 18px 3px 0;text-align:right;"

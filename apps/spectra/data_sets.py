@@ -14,7 +14,7 @@ from apps.parts.library import Library
 from apps.parts.models import CorrDiffModels, is_run_folder, run_folders
 from apps.parts.runs import FieldStore, Run
 from apps.parts.told import files_and_told
-from labkit.errors import DataError, LabError
+from labkit.errors import LabError
 from labkit.plots.colours import colour_limits, describe, plain
 from labkit.store.registry import Registry
 from labkit.variables import Variable, canonical
@@ -86,10 +86,7 @@ class DataRun(Run):
 
 
 def tree_in_memory(run: Run) -> xr.DataTree:
-    """The tree to compute with: of a data set read once, of a run lazily. DataError where a run has no truth."""
-    if not run.observed:
-        todo = "open one that has a truth; for a patch size, open the data that the model is trained on"
-        raise DataError(f"scales of {run.label}", found="no truth", expected="one to compare with", todo=todo)
+    """The tree to compute with: of a data set read once, of a run lazily."""
     return run.in_memory() if isinstance(run, DataRun) else run.tree
 
 

@@ -14,6 +14,7 @@ from bokeh.plotting import figure
 
 from apps.parts.sources import put
 from labkit.plots.colours import SOURCE_COLOURS, SOURCE_LABELS
+from labkit.plots.scales import judge_of
 
 ORDER = ("interpolation", "regression", "mean", "prediction", "oracle", "truth")
 SLOPES = ((-5 / 3, "k^-5/3", "dotted"), (-3.0, "k^-3", "dashed"))
@@ -57,9 +58,11 @@ class Densities:
         self.upper.legend.location, self.upper.legend.label_text_font_size = "bottom_left", "11px"
 
     def show(self, spectra: Mapping[str, xr.DataArray], *, band: xr.DataArray | None, members: bool, unit: str) -> None:
-        """spectra: (wavenumber,), or (ensemble, wavenumber) of the ensembles, by source; band: (bound, wavenumber)."""
+        """spectra: (wavenumber,), or (ensemble, wavenumber) of the ensembles, by source; band: (bound, wavenumber), of
+        the truth. Without a truth it is the model's, and there is no ratio."""
         means = {s: a.mean("ensemble") if "ensemble" in a.dims else a for s, a in spectra.items()}
-        k = means["truth"].wavenumber.values
+        judge = means[judge_of(means)]
+        k = judge.wavenumber.values
         for source, data in self.lines.items():
             put(data, _columns(k, means.get(source)))
         show_named(self.upper, means)
@@ -67,8 +70,10 @@ class Densities:
         drawn = members and own is not None and "ensemble" in own.dims
         put(self.members, {"xs": [k] * len(own), "ys": list(own.values)} if drawn else {"xs": [], "ys": []})
         put(self.band, _between(k, band))
-        self._show_ratios(means, own, k)
-        self._fit(means, k)
+        self.lower.visible = "truth" in means
+        if self.lower.visible:
+            self._show_ratios(means, own, k)
+        self._fit(judge.values, k)
         self.upper.yaxis.axis_label = unit
 
     def mark(self, resolution_km: Mapping[str, float]) -> None:
@@ -87,9 +92,8 @@ class Densities:
         else:
             put(self.spread, {"x": [], "low": [], "high": []})
 
-    def _fit(self, means: Mapping[str, xr.DataArray], k: np.ndarray) -> None:
-        truth = means["truth"].values
-        there = truth[np.isfinite(truth) & (truth > 0)]
+    def _fit(self, judge: np.ndarray, k: np.ndarray) -> None:
+        there = judge[np.isfinite(judge) & (judge > 0)]
         top, bottom = (there.max(), there.min()) if there.size else (1.0, 1e-3)
         self.x_range.update(start=k[0] / 1.1, end=k[-1] * 1.1)
         self.y_range.update(start=bottom / 10, end=top * 4)
@@ -97,7 +101,7 @@ class Densities:
         for plot in (self.upper, self.lower):
             plot.xaxis.ticker.ticks = ticks
         middle = len(k) // 3
-        level = 4 * truth[middle] if np.isfinite(truth[middle]) else top
+        level = 4 * judge[middle] if np.isfinite(judge[middle]) else top
         for power, name, _ in SLOPES:
             put(self.slopes[name], {"x": k, "y": level * (k / k[middle]) ** power})
 
@@ -139,7 +143,7 @@ class Correlations:
         patch_km: float,
     ) -> None:
         """rho: (lag,) by source; band: (bound, lag); lengths in km by name, NaN where not reached."""
-        lag = rho["truth"].lag.values
+        lag = rho[judge_of(rho)].lag.values
         for source, data in self.lines.items():
             put(data, _columns(lag, rho.get(source)))
         show_named(self.figure, rho)

@@ -69,11 +69,14 @@ class SpectraView(Computed):
 
 
 class Region:
-    """A map of the truth at the chosen time, on which a part of the domain can be dragged (or nothing, if `fixed`)."""
+    """A map of the truth, or of a forecast's mean, at the chosen time, on which a part of the domain can be dragged (or
+    nothing, if `fixed`)."""
 
     def __init__(self, session, run: Run, *, width: int = 400, hint: str = "", fixed: bool = False) -> None:
         self.state = session.state
-        self.grid = MapGrid(run, {"truth": "Truth"}, columns=1, on_box=None if fixed else self.state.select_box)
+        self.source = "truth" if run.observed else "mean"
+        titles = {self.source: SOURCE_LABELS[self.source]}
+        self.grid = MapGrid(run, titles, columns=1, on_box=None if fixed else self.state.select_box)
         hint = hint or "Drag a box with the box tool, to judge a part of the domain."
         self.hint = html(hint, faint=True, margin=(4, 8))
         maps = row(picture(self.grid.layout), self.grid.bar)
@@ -81,10 +84,10 @@ class Region:
 
     def draw(self, run: Run) -> None:
         state, variable = self.state, run.describe(self.state.variable)
-        truth = run.field("truth", state.variable, state.time)
+        field = run.field(self.source, state.variable, state.time)
         look = Look(run.limits(state.variable), palette(variable.cmap), variable.units)
-        self.grid.update({"truth": ((state.variable, state.time), truth)}, look)
-        self.grid.set_title("truth", f"Truth, {time_label(run.times[state.time])}")
+        self.grid.update({self.source: ((state.variable, state.time), field)}, look)
+        self.grid.set_title(self.source, f"{SOURCE_LABELS[self.source]}, {time_label(run.times[state.time])}")
         self.grid.set_boxes([state.box] if state.box else [])
 
 
@@ -117,7 +120,8 @@ def spectra_sentence(run: Run, state, result) -> str:
     when = time_label(run.times[state.time]) if state.scope == "case" else f"{len(run.times)} times"
     said = [_resolved(result, s) for s in ("prediction", "regression", "interpolation") if s in result.resolution]
     if not said:
-        return f"{what}, {when}: the spectrum of the truth, with its 95 % band where there are times enough."
+        whose = SOURCE_LABELS[result.judge].lower()
+        return f"{what}, {when}: the spectrum of the {whose}, with its 95 % band where there are times enough."
     return f"{what}, {when}. Within {result.tolerance:.0%} of the truth's variance: {'; '.join(said)}."
 
 

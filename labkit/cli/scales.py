@@ -18,8 +18,8 @@ Which scales are there, and how far do fields know of themselves?
 
 For each variable: the wavelength below which model, regression and coarse input are not resolved (20 % of the truth's
 variance lacking or too much; "unsure" where it seems so but the times are too few to tell), and the truth's
-decorrelation lengths with 95 % intervals, of fields that are taken to have one mean everywhere and always. The CSV has
-the spectra.
+decorrelation lengths with 95 % intervals, of fields that are taken to have one mean everywhere and always; without a
+truth the members' lengths. The CSV has the spectra.
 """
 PATCH_HELP = """\
 Which patch should a diffusion model be trained with? The smallest beyond whose edge a cell tells less than 5 % of the
@@ -77,13 +77,13 @@ def _spectra(options) -> None:
 
     subject = open_subject(options.what, options.options, **told(options))
     warn(subject.tree)
-    names = [str(name) for name in subject.tree["truth"].data_vars]
+    names = _variables(subject.tree)
     quantity = "raw"
     if options.residual:
         quantity = finest_quantity(subject.tree, names[0]) if subject.kind == "data" else "residual"
     table, spectra = scale_tables(subject.tree, quantity=quantity, direction=options.direction)
-    _say_what(subject, dict.fromkeys(names, quantity))
-    print(table.to_string(float_format=lambda value: f"{value:.4g}", na_rep="-"))
+    _say_what(subject, dict.fromkeys(names, quantity), table.judge)
+    print(table.drop(columns="judge").to_string(float_format=lambda value: f"{value:.4g}", na_rep="-"))
     print(LEGEND)
     for name, share in table.trend[table.trend > TREND].items():
         print(trend_sentence(name, share, "along y or x"))
@@ -108,7 +108,7 @@ def _patch_size(options) -> None:
     multiples = tuple(math.lcm(multiple, factor) for factor in subject.factor)
     grid = {"spacing_km": spacing_km(subject.tree), "shape": subject.shape}
     advice = recommend_patch(reach, **grid, multiple=multiples, align=subject.factor)
-    _say_what(subject, quantities)
+    _say_what(subject, quantities, reach.judge.to_series())
     _print_advice(advice, reach, subject, grid["spacing_km"])
     if options.probe:
         _print_probe(subject, config, advice, options.batch)
@@ -120,18 +120,25 @@ def _quantities(subject, *, raw: bool) -> dict[str, str]:
     """What is looked at of each variable: of a tree the residuals, or nothing; of data what comes nearest to them."""
     from labkit.plots.scales import finest_quantity
 
-    names = [str(name) for name in subject.tree["truth"].data_vars]
+    names = _variables(subject.tree)
     if raw or subject.kind != "data":
         return dict.fromkeys(names, "raw" if raw else "residual")
     return {name: finest_quantity(subject.tree, name) for name in names}
 
 
-def _say_what(subject, quantities: dict[str, str]) -> None:
+def _variables(tree) -> list[str]:
+    judged = tree["prediction"].data_vars if "prediction" in tree.children else tree["truth"].data_vars
+    return [str(name) for name in judged if name in tree["truth"].data_vars]
+
+
+def _say_what(subject, quantities: dict[str, str], judge) -> None:
     some = "" if subject.shown == subject.available else f" of {subject.available:,}"
     print(f"fields     {subject.shown}{some} times on {' x '.join(map(str, subject.shape))} cells")
     for quantity in dict.fromkeys(quantities.values()):
         mine = [name for name, what in quantities.items() if what == quantity]
         print(f"of         {', '.join(mine)}: {ASIDES[quantity]}")
+    if untold := list(judge.index[judge == "prediction"]):
+        print(f"no truth of {', '.join(untold)} in this file: the members are looked at, and compared with nothing")
 
 
 def _print_advice(advice, reach, subject, spacing_km: tuple[float, float]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,7 @@ from labkit.plots import selection
 from labkit.plots.colours import SOURCE_COLOURS, SOURCE_LABELS
 from labkit.verify.autocorrelation import autocorrelation, autocorrelation_draws, decorrelation_lengths
 from labkit.verify.bootstrap import interval, length_interval, resampled_means
-from labkit.verify.common import on_common_cells
+from labkit.verify.common import Common, on_common_cells
 from labkit.verify.reach import reach, trend_share
 from labkit.verify.resolution import effective_resolution, ratio_interval
 from labkit.verify.spectra import power_spectrum
@@ -28,11 +28,13 @@ BASES = {"residual": "regression", "detail": "interpolation"}  # what is taken o
 
 @dataclass(frozen=True)
 class Spectra:
-    """spectra: power spectral density by source, (wavenumber,) or (ensemble, wavenumber); band: 95 % of the truth's
-    mean over times (bound, wavenumber), None for few times; resolution: by source the wavelength in km at which it
-    surely leaves the truth's, NaN where it does not; seeming: that at which it seems to, NaN where it does not."""
+    """spectra: power spectral density by source, (wavenumber,) or (ensemble, wavenumber); judge: the source that the
+    others are compared with, "truth", or "prediction" of a forecast without one; band: 95 % of the judge's mean over
+    times (bound, wavenumber), None for few times; resolution: by source the wavelength in km at which it surely leaves
+    the truth's, NaN where it does not; seeming: that at which it seems to, NaN where it does not."""
 
     spectra: Mapping[str, xr.DataArray]
+    judge: str
     band: xr.DataArray | None
     resolution: Mapping[str, float]
     seeming: Mapping[str, float]
@@ -41,11 +43,13 @@ class Spectra:
 
 @dataclass(frozen=True)
 class Correlation:
-    """rho: autocorrelation by source (lag in km,); band: 95 % of the truth's; lengths: e_folding, integral_scale and
-    zero_crossing in km over `source`; bounds: (low, high) of the truth's; rose: 1/e lengths (angle,) by source; trend:
-    share of the truth's variance on a straight line along x or y, whichever is more (`reach.trend_share`)."""
+    """rho: autocorrelation by source (lag in km,); judge: as of `Spectra`; band: 95 % of the judge's; lengths:
+    e_folding, integral_scale and zero_crossing in km over `source`; bounds: (low, high) of the judge's; rose: 1/e
+    lengths (angle,) by source; trend: share of the judge's variance on a straight line along x or y, whichever is more
+    (`reach.trend_share`)."""
 
     rho: Mapping[str, xr.DataArray]
+    judge: str
     band: xr.DataArray | None
     lengths: xr.Dataset
     bounds: Mapping[str, tuple[float, float]]
@@ -61,7 +65,7 @@ def scale_fields(
     box: tuple[float, ...] | None = None,
     times: Sequence[int] | None = None,
 ) -> dict[str, xr.DataArray]:
-    """Fields by source, lazily: (time, y, x), (ensemble, time, y, x) of the ensembles.
+    """Fields by source, lazily: (time, y, x), (ensemble, time, y, x) of the ensembles; no truth where none is known.
 
     quantity: "raw"; "residual", what the regression leaves of truth and ensembles; or "detail", what the interpolated
     input leaves of all others. box: west, south, east, north in km. times: positions, all by default.
@@ -70,6 +74,8 @@ def scale_fields(
     cells = dict(zip(("y", "x"), selection.place(tree, (0.0, 0.0), box) if box else (slice(None),) * 2, strict=True))
     sources = selection.available(tree, variable)
     fields = {s: selection.field(tree, s, variable).isel(time=times, **cells) for s in sources}
+    if "prediction" in fields and not any(one.notnull().any() for one in fields["truth"].transpose("time", ...)):
+        del fields["truth"]
     if quantity == "raw":
         return fields
     without = BASES[quantity]
@@ -77,11 +83,16 @@ def scale_fields(
         raise DataError(
             f"{quantity}s of {variable}",
             found=f"a tree with {', '.join(fields)}",
-            expected=f"the {without} too, which is taken off the truth",
+            expected=f"the {without} too, which is taken off",
             todo=f"look at the fields themselves (raw), or write the {without} into the tree",
         )
     kept = ("prediction", "truth", "oracle") if quantity == "residual" else [s for s in fields if s != without]
     return {s: fields[s] - fields[without] for s in kept if s in fields}
+
+
+def judge_of(sources: Collection[str]) -> str:
+    """The source that the others are compared with: the truth, or the members where nothing was observed."""
+    return "truth" if "truth" in sources else "prediction"
 
 
 def finest_quantity(tree: xr.DataTree, variable: str) -> str:
@@ -120,13 +131,13 @@ def spectra_data(
         variable, {s: a.mean([d for d in a.dims if d not in kept]).compute() for s, a in series.items()}
     )
     spectra = {s: a.mean("time") for s, a in series.items()}
-    resolution, seeming = {}, {}
-    for source in (s for s in ("prediction", "regression", "interpolation") if s in series):
-        mean = series[source].mean("ensemble") if "ensemble" in series[source].dims else series[source]
+    resolution, seeming, judge = {}, {}, judge_of(series)
+    for source in (s for s in ("prediction", "regression", "interpolation") if s in series and judge == "truth"):
+        mean = _over_members(series[source])
         ratio, bounds = mean.mean("time") / spectra["truth"], ratio_interval(mean, series["truth"])
         resolution[source] = float(effective_resolution(ratio, bounds, tolerance=TOLERANCE))
         seeming[source] = float(effective_resolution(ratio, tolerance=TOLERANCE))
-    return Spectra(spectra, _band(series["truth"], seed), resolution, seeming)
+    return Spectra(spectra, judge, _band(series[judge], seed), resolution, seeming)
 
 
 def correlation_data(
@@ -141,7 +152,7 @@ def correlation_data(
     draws: int = 300,
     seed: int = 0,
 ) -> Correlation:
-    """Autocorrelations of all sources of a variable, their lengths, and how sure the truth's are. direction, centre: as
+    """Autocorrelations of all sources of a variable, their lengths, and how sure the judge's are. direction, centre: as
     in `autocorrelation`; the rest selects as in `scale_fields`."""
     fields = _on_common_cells(scale_fields(tree, variable, quantity=quantity, box=box, times=times))
     spacing = spacing_km(tree)
@@ -149,8 +160,9 @@ def correlation_data(
     rho = {s: autocorrelation(a, over=_means(a), **options).compute() for s, a in fields.items()}
     lengths = xr.concat([decorrelation_lengths(a) for a in rho.values()], "source").assign_coords(source=list(rho))
     band, bounds = None, {name: (np.nan, np.nan) for name in lengths.data_vars}
-    if fields["truth"].sizes["time"] >= MIN_TIMES:
-        drawn = autocorrelation_draws(fields["truth"], draws=draws, seed=seed, **options).compute()
+    judged = fields[judge_of(fields)]
+    if judged.sizes["time"] >= MIN_TIMES:
+        drawn = autocorrelation_draws(judged, over=_means(judged), draws=draws, seed=seed, **options).compute()
         band = interval(drawn)
         found = decorrelation_lengths(drawn)
         bounds = {name: tuple(float(v) for v in length_interval(found[name])) for name in found.data_vars}
@@ -159,8 +171,8 @@ def correlation_data(
         s: autocorrelation(a, over=_means(a), **options) for s, a in fields.items() if s in ("truth", "prediction")
     }
     rose = {s: decorrelation_lengths(a).e_folding.compute() for s, a in roses.items()}
-    trend = max(trend_share(fields["truth"], direction) for direction in ("y", "x"))
-    return Correlation(rho, band, lengths, bounds, rose, trend)
+    trend = max(trend_share(judged, direction) for direction in ("y", "x"))
+    return Correlation(rho, judge_of(fields), band, lengths, bounds, rose, trend)
 
 
 def reach_data(
@@ -174,41 +186,43 @@ def reach_data(
     seed: int = 0,
 ) -> xr.Dataset:
     """How far the truth's fields, or residuals, reach along y and x: what `patch_size.recommend_patch` decides by,
-    `labkit.verify.reach.reach` over (variable, direction). quantity: one for all variables, or by variable."""
-    spacing, rows = spacing_km(tree), []
+    `labkit.verify.reach.reach` over (variable, direction). quantity: one for all variables, or by variable. The
+    coordinate `judge` says by variable whose fields these are, the members' where there is no truth."""
+    spacing, rows, judges = spacing_km(tree), [], []
     for variable in variables:
         what = quantity if isinstance(quantity, str) else quantity[variable]
-        truth = scale_fields(tree, variable, quantity=what, box=box, times=times)["truth"].load()
-        rows.append(reach(truth, spacing_km=spacing, draws=draws, seed=seed))
-    return xr.concat(rows, "variable").assign_coords(variable=list(variables))
+        fields = scale_fields(tree, variable, quantity=what, box=box, times=times)
+        judges.append(judge_of(fields))
+        rows.append(reach(fields[judges[-1]].load(), spacing_km=spacing, draws=draws, seed=seed))
+    return xr.concat(rows, "variable").assign_coords(variable=list(variables), judge=("variable", judges))
 
 
 def scale_tables(
     tree: xr.DataTree, *, quantity: str = "raw", direction: str = "radial", seed: int = 0
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """All variables of a tree as tables: a line for each with the effective resolution of its sources (`_unsure` where
-    the times are too few to be sure that it ends there) and the truth's lengths (their intervals as `_low`, `_high`) in
-    km, and the share of its variance that is a trend; and the spectra, by variable, source and wavenumber."""
+    the times are too few to be sure that it ends there) and the lengths (their intervals as `_low`, `_high`) in km of
+    `judge`, the truth or without one the members, and the share of its variance that is a trend; and the spectra, by
+    variable, source and wavenumber."""
     lines, curves = {}, {}
     judged = tree["prediction"].data_vars if "prediction" in tree.children else tree["truth"].data_vars
     for variable in (str(v) for v in judged if v in tree["truth"].data_vars):
         options = {"quantity": quantity, "direction": direction, "seed": seed}
         spectra = spectra_data(tree, variable, **options)
         correlation = correlation_data(tree, variable, **options)
-        line = {}
+        line = {"judge": spectra.judge}
         for source, at in spectra.resolution.items():
             line[f"{source}_resolution"] = at
             if np.isnan(at) and np.isfinite(spectra.seeming[source]):
                 line[f"{source}_unsure"] = spectra.seeming[source]
-        for name, values in correlation.lengths.sel(source="truth").items():
+        for name, values in correlation.lengths.sel(source=correlation.judge).items():
             low, high = correlation.bounds[name]
             line |= {name: float(values), f"{name}_low": low, f"{name}_high": high}
         line["trend"] = correlation.trend
         lines[variable] = line
         for source, psd in spectra.spectra.items():
-            mean = psd.mean("ensemble") if "ensemble" in psd.dims else psd
-            curves[variable, source] = mean.to_series()
-    table = pd.DataFrame(lines).T.rename_axis("variable")
+            curves[variable, source] = _over_members(psd).to_series()
+    table = pd.DataFrame.from_dict(lines, orient="index").rename_axis("variable")
     return table, pd.concat(curves, names=["variable", "source"]).rename("psd").to_frame()
 
 
@@ -217,18 +231,19 @@ def spectra_figure(tree: xr.DataTree, variable: str, **options) -> Figure:
     known, data = selection.variable_of(tree, variable), spectra_data(tree, variable, **options)
     figure = Figure(figsize=(7.5, 6.5), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[2, 1])
-    truth = data.spectra["truth"]
+    lower.set_visible(data.judge == "truth")
+    judge = _over_members(data.spectra[data.judge])
     for source, psd in data.spectra.items():
         colour = SOURCE_COLOURS[source]
         if source == "prediction" and "ensemble" in psd.dims:
             upper.loglog(psd.wavelength, psd.T, color=colour, lw=0.4, alpha=0.4)
-        mean = psd.mean("ensemble") if "ensemble" in psd.dims else psd
+        mean = _over_members(psd)
         style = "--" if source == "mean" else "-"
         upper.loglog(mean.wavelength, mean, style, color=colour, label=SOURCE_LABELS[source])
-        if source != "truth":
-            lower.loglog(mean.wavelength, mean / truth, style, color=colour)
+        if source != data.judge:
+            lower.loglog(mean.wavelength, mean / judge, style, color=colour)
     if data.band is not None:
-        upper.fill_between(truth.wavelength, *data.band, color=SOURCE_COLOURS["truth"], alpha=0.25, lw=0)
+        upper.fill_between(judge.wavelength, *data.band, color=SOURCE_COLOURS[data.judge], alpha=0.25, lw=0)
     for source, at in data.resolution.items():
         lower.plot(at, 1, "v", color=SOURCE_COLOURS[source])
     lower.axhspan(1 - data.tolerance, 1 + data.tolerance, color="0.93")
@@ -240,19 +255,20 @@ def spectra_figure(tree: xr.DataTree, variable: str, **options) -> Figure:
 
 
 def correlation_figure(tree: xr.DataTree, variable: str, **options) -> Figure:
-    """Autocorrelation by distance of all sources, with the truth's lengths; options as in `correlation_data`."""
+    """Autocorrelation by distance of all sources, with the judge's lengths; options as in `correlation_data`."""
     known, data = selection.variable_of(tree, variable), correlation_data(tree, variable, **options)
     figure = Figure(figsize=(7.5, 4.5), layout="constrained")
     axis = figure.subplots()
     for source, rho in data.rho.items():
         style = "--" if source == "mean" else "-"
         axis.plot(rho.lag, rho, style, color=SOURCE_COLOURS[source], label=SOURCE_LABELS[source])
+    colour = SOURCE_COLOURS[data.judge]
     if data.band is not None:
-        axis.fill_between(data.rho["truth"].lag, *data.band, color=SOURCE_COLOURS["truth"], alpha=0.25, lw=0)
-    for (name, values), style in zip(data.lengths.sel(source="truth").items(), (":", "--", "-"), strict=True):
+        axis.fill_between(data.rho[data.judge].lag, *data.band, color=colour, alpha=0.25, lw=0)
+    for (name, values), style in zip(data.lengths.sel(source=data.judge).items(), (":", "--", "-"), strict=True):
         if np.isfinite(values):
             label = f"{name.replace('_', ' ')}: {float(values):.0f} km"
-            axis.axvline(float(values), color=SOURCE_COLOURS["truth"], ls=style, lw=1, label=label)
+            axis.axvline(float(values), color=colour, ls=style, lw=1, label=label)
     axis.axhline(0, color="0.5", lw=0.8)
     axis.set(xlabel="distance [km]", ylabel="autocorrelation", title=known.long_name)
     axis.legend(frameon=False, fontsize=8)
@@ -260,32 +276,42 @@ def correlation_figure(tree: xr.DataTree, variable: str, **options) -> Figure:
 
 
 def _where_whole(variable: str, series: dict[str, xr.DataArray]) -> dict[str, xr.DataArray]:
-    """The spectra of those times and members of which all sources have one; DataError where the truth has none."""
-    common = on_common_cells(series["truth"], {s: values for s, values in series.items() if s != "truth"})
+    """The spectra of those times and members of which all sources have one; DataError where the judge has none."""
+    common = _common(series)
     known = common.truth.notnull().all("wavenumber")
-    if not (common.observed and known.any()):
+    if not known.any() or ("truth" in series and not common.observed):
         raise DataError(
             f"spectra of {variable}",
             found="missing cells at every time",
             expected="whole fields",
             todo="choose a part of the domain that is observed, or look at autocorrelations, which leave gaps out",
         )
-    return {source: values.where(known) for source, values in {"truth": series["truth"], **common.fields}.items()}
+    return {source: common.fields.get(source, values).where(known) for source, values in series.items()}
 
 
 def _on_common_cells(fields: dict[str, xr.DataArray]) -> dict[str, xr.DataArray]:
     """The fields on the cells, times and members that all of them know (`verify.common`), lazily."""
-    common = on_common_cells(fields["truth"], {s: field for s, field in fields.items() if s != "truth"})
+    common = _common(fields)
     known = common.truth.notnull()
     told = np.flatnonzero(known.any(("y", "x")).values)
     return {s: common.fields.get(s, fields[s]).where(known).isel(time=told) for s in fields}
 
 
+def _common(fields: Mapping[str, xr.DataArray]) -> Common:
+    """What all of them know; a truth that nobody observed is known wherever the others are."""
+    truth = fields["truth"] if "truth" in fields else fields["prediction"].isel(ensemble=0, drop=True) * np.nan
+    return on_common_cells(truth, {s: field for s, field in fields.items() if s != "truth"})
+
+
 def _band(series: xr.DataArray, seed: int) -> xr.DataArray | None:
-    """95 % interval of the mean over times."""
+    """95 % interval of the mean over times, and members."""
     if series.sizes["time"] < MIN_TIMES:
         return None
-    return interval(resampled_means(series, seed=seed))
+    return interval(resampled_means(_over_members(series), seed=seed))
+
+
+def _over_members(values: xr.DataArray) -> xr.DataArray:
+    return values.mean("ensemble") if "ensemble" in values.dims else values
 
 
 def _means(field: xr.DataArray) -> list[str]:

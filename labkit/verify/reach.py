@@ -23,7 +23,7 @@ MOST_STRIPS = 64  # of rows, or columns, that are drawn again
 
 
 def reach(field: xr.DataArray, *, spacing_km: tuple[float, float], draws: int = 200, seed: int = 0) -> xr.Dataset:
-    """Reach of a field (time, y, x) over `direction` ("y", "x"), which has one mean everywhere and always.
+    """Reach of a field ([ensemble,] time, y, x) over `direction` ("y", "x"), which has one mean everywhere and always.
 
     In km: `side`, which a patch needs, its 95 % interval `side_low`, `side_high`, the `e_folding` length and the
     `zero_crossing`; NaN where that lies beyond half the domain or is not known. Over `cell`, as far as half the domain:
@@ -59,12 +59,14 @@ def trend_share(field: xr.DataArray, direction: str) -> float:
 
 def _sums_of_strips(field: xr.DataArray, spacing_km: tuple[float, float], direction: str) -> xr.DataArray:
     """Sums of products of anomalies and numbers of pairs, (time, strip, part, lag), by strips that lie along a
-    direction, so that no pair is cut."""
+    direction, so that no pair is cut; of all members together."""
     across = "y" if direction == "x" else "x"
     height = math.ceil(field.sizes[across] / MOST_STRIPS)
     bare = field.drop_vars([name for name, c in field.coords.items() if {"y", "x"} & set(c.dims)])
     strips = bare.coarsen({across: height}, boundary="pad").construct({across: ("strip", across)})
-    return centred(pair_sums(strips, spacing_km=spacing_km, direction=direction), ("time", "strip"))
+    sums = pair_sums(strips, spacing_km=spacing_km, direction=direction)
+    members = {"ensemble"} & set(sums.dims)
+    return centred(sums, (*members, "time", "strip")).sum(members)
 
 
 def _bounds(sums: xr.DataArray, *, strips: bool, draws: int, seed: int) -> xr.Dataset:
