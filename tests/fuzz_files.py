@@ -16,6 +16,7 @@ from test_hrrr_mini import write as write_hrrr_mini
 from test_radar import random_image, write_pgm
 from test_wrf import wrfout
 from tiny_corrdiff import TINY, tiny_config
+from tiny_radar import scene, write_knmi, write_odim, write_tiff
 from tiny_trees import corrdiff_file
 
 from labkit.recipes import corrdiff
@@ -34,7 +35,7 @@ Kind = tuple[Path, list[list[str]]]
 
 def good_files(folder: Path) -> dict[str, Kind]:
     """{kind: (path of the good file, commands in which @ is the folder that it lies in)}; a folder for each kind."""
-    makers = [_trees, _pair, _hrrr_mini, _radar, _config, _runs, _tracks, _wrf, _grib]
+    makers = [_trees, _flat, _pair, _hrrr_mini, _radar, _foreign_radar, _config, _runs, _tracks, _wrf, _grib]
     return {kind: made for make in makers for kind, made in make(folder).items()}
 
 
@@ -89,6 +90,25 @@ def _radar(folder: Path) -> dict[str, Kind]:
     return {"radar.pgm": (here / "201609281401.pgm.gz", _data("radar", "folder=@", "factor=4"))}
 
 
+def _foreign_radar(folder: Path) -> dict[str, Kind]:
+    """ODIM and KNMI HDF5, and GeoTIFF, three images each."""
+    writers = {"odim.h5": ("h5py", write_odim), "knmi.h5": ("h5py", write_knmi), "radar.tif": ("rasterio", write_tiff)}
+    made = {}
+    for kind, (package, write) in writers.items():
+        if importlib.util.find_spec(package) is not None:
+            here = _made(folder, kind)
+            paths = [write(here, scene((32, 32), minute), f"2020060112{minute:02d}") for minute in (0, 5, 10)]
+            made[kind] = paths[1], _data("radar", "folder=@", "factor=4")
+    return made
+
+
+def _flat(folder: Path) -> dict[str, Kind]:
+    """NetCDF without groups, as pySTEPS writes."""
+    here = _made(folder, "flat.nc")
+    _small()["prediction"].to_dataset().rename(ensemble="ens_number").to_netcdf(here / "flat.nc")
+    return {"flat.nc": (here / "flat.nc", [["convert", "@/flat.nc", "@/out.nc"], ["score", "@/flat.nc"]])}
+
+
 def _config(folder: Path) -> dict[str, Kind]:
     here = _made(folder, "config.yaml")
     values = json.loads(tiny_config().model_dump_json())
@@ -129,7 +149,7 @@ def _tracks(folder: Path) -> dict[str, Kind]:
 def _wrf(folder: Path) -> dict[str, Kind]:
     here = _made(folder, "wrfout")
     wrfout(shape=(24, 24)).to_netcdf(here / "wrfout.nc")
-    return {"wrfout": (here / "wrfout.nc", [["track", "@/wrfout.nc"], ["score", "@/wrfout.nc"]])}
+    return {"wrfout": (here / "wrfout.nc", [["convert", "@/wrfout.nc", "@/out.nc"], ["track", "@/wrfout.nc"]])}
 
 
 def _grib(folder: Path) -> dict[str, Kind]:
@@ -144,4 +164,4 @@ def _grib(folder: Path) -> dict[str, Kind]:
             eccodes.codes_set(message, "step", step)
             eccodes.codes_write(message, file)
             eccodes.codes_release(message)
-    return {"grib": (here / "fields.grib", [["score", "@/fields.grib"], ["track", "@/fields.grib"]])}
+    return {"grib": (here / "fields.grib", [["convert", "@/fields.grib", "@/out.nc"], ["score", "@/fields.grib"]])}
