@@ -15,7 +15,7 @@ import sys
 import time
 from pathlib import Path
 
-from labkit.recipes import corrdiff
+from labkit import recipes
 from labkit.store.trees import open_tree
 from labkit.verify.scores import score_tree
 from labkit.verify.spectra import spectral_ratio
@@ -32,11 +32,11 @@ def train(preset: str, run: Path, overrides: list[str]) -> dict:
 
 def judge(run: Path, cases: int, members: int) -> dict:
     """Scores of 16 members of 32 unseen cases, and member spectra over the oracle's at 4 dx and longer."""
-    model = corrdiff.load(run)
+    model = recipes.load(run)
     pairs, path = model.pairs("test"), run / "bench.nc"
     started = time.perf_counter()
     if not path.exists():
-        corrdiff.sample(
+        recipes.sample(
             model, pairs, path, times=range(cases), seeds=range(members), with_oracle=pairs.oracle is not None
         )
     seconds = time.perf_counter() - started
@@ -72,7 +72,7 @@ def main() -> None:
     run = options.run or Path("runs") / options.preset
     done = (run / "checkpoints" / "diffusion.safetensors").exists()
     figures = {} if done else train(options.preset, run, options.overrides)
-    cases = min(options.cases, len(corrdiff.open_part(corrdiff.load_preset(options.preset), "test")))
+    cases = min(options.cases, len(recipes.open_part(recipes.load_preset(options.preset), "test")))
     figures |= judge(run, cases, options.members)
     (run / "bench.json").write_text(json.dumps(figures, indent=1))
     print(json.dumps(figures, indent=1))

@@ -21,11 +21,12 @@ from pathlib import Path
 
 import torch
 
+from labkit import recipes
 from labkit.data.statistics import compute_statistics
 from labkit.diffusion.patches import FULL_ENOUGH
-from labkit.recipes import corrdiff
-from labkit.recipes.corrdiff.drawing import draw_cases
-from labkit.recipes.corrdiff.regression import Channels
+from labkit.recipes.corrdiff import CorrDiff
+from labkit.recipes.drawing import draw_cases
+from labkit.recipes.model import Channels
 from labkit.sampling import Schedule
 from labkit.store.trees import open_tree
 from labkit.tiling import tiles
@@ -41,7 +42,7 @@ COUNTED = ("samples", "warmup_samples", "ema_halflife_samples", "validate_every"
 
 def budget(minutes: float, *, diffusion_times: float = 1.0) -> list[str]:
     """Overrides that shorten nano's training to `minutes`, the diffusion's samples and batch times a factor."""
-    preset, overrides = corrdiff.load_preset("nano"), []
+    preset, overrides = recipes.load_preset("nano"), []
     for stage, times in (("regression", 1.0), ("diffusion", diffusion_times)):
         settings = getattr(preset, stage)
         for name in COUNTED:
@@ -53,15 +54,15 @@ def budget(minutes: float, *, diffusion_times: float = 1.0) -> list[str]:
 
 def drawn(run: Path, overrides: list[str], cases: int, members: int) -> Path:
     """An output tree, with the oracle, of the run of these overrides, trained and drawn where not yet done."""
-    model, path = corrdiff.train(corrdiff.load_preset("nano", overrides), run), run / f"bench-{cases}x{members}.nc"
+    model, path = recipes.train(recipes.load_preset("nano", overrides), run), run / f"bench-{cases}x{members}.nc"
     if not path.exists():
-        corrdiff.sample(model, model.pairs("test"), path, times=range(cases), seeds=range(members), with_oracle=True)
+        recipes.sample(model, model.pairs("test"), path, times=range(cases), seeds=range(members), with_oracle=True)
     return path
 
 
 def skill(options: argparse.Namespace) -> dict:
     """Achieved skill of both models and its ratio, and the seams of both against the oracle's, per variable."""
-    shape, patch = corrdiff.open_part(corrdiff.load_preset("nano"), "test").shape, tuple(options.patch)
+    shape, patch = recipes.open_part(recipes.load_preset("nano"), "test").shape, tuple(options.patch)
     times = math.prod(shape) / math.prod(patch)
     patched = [f"patch={{shape: {list(patch)}, overlap: {options.overlap}, regression: {options.regression}}}"]
     runs = {
@@ -150,16 +151,16 @@ def held(side: int) -> dict:
     return {"tensors_peak_mb": round(max(live) / 2**20, 1)}
 
 
-def drawing(side: int) -> tuple[corrdiff.CorrDiff, Callable]:
+def drawing(side: int) -> tuple[CorrDiff, Callable]:
     """An untrained nano of patches, and what draws a domain of `side` by `side`, `BATCH` patches at once; where the
     domain is a patch, as many members of it."""
     torch.set_num_threads(1)
     patch = f"patch={{shape: [{PATCH}, {PATCH}], overlap: 8, regression: patches}}"
-    config = corrdiff.load_preset("nano", [f"data.options={{shape: [{side}, {side}]}}", patch])
-    pairs = corrdiff.open_part(config, "test").isel(slice(0, 2))
-    small = corrdiff.open_part(config, "test", shape=(PATCH, PATCH)).isel(slice(0, 2))
+    config = recipes.load_preset("nano", [f"data.options={{shape: [{side}, {side}]}}", patch])
+    pairs = recipes.open_part(config, "test").isel(slice(0, 2))
+    small = recipes.open_part(config, "test", shape=(PATCH, PATCH)).isel(slice(0, 2))
     statistics = compute_statistics(small, max_samples=2)  # of a small domain, so that both start alike
-    model = corrdiff.CorrDiff(config, Channels.of(pairs), statistics, shape=pairs.shape, factor=pairs.factor)
+    model = CorrDiff(config, Channels.of(pairs), statistics, shape=pairs.shape, factor=pairs.factor)
     for network in (model.regression, model.diffusion):
         network.eval().requires_grad_(False)
     schedule, members = Schedule(solver="dpmpp_2m", num_steps=3), BATCH if side == PATCH else 1
@@ -170,7 +171,7 @@ def drawing(side: int) -> tuple[corrdiff.CorrDiff, Callable]:
     return model, lambda: list(draw_cases(model, pairs, [0], range(members), schedule=schedule, batch_size=size))
 
 
-def peak_since_reset(model: corrdiff.CorrDiff, *, reset: bool = False) -> float:
+def peak_since_reset(model: CorrDiff, *, reset: bool = False) -> float:
     """Peak memory (MB), since now with `reset`: of the GPU's own where there is one, else resident in the process."""
     if model.hardware.device.type == "cuda":
         if reset:

@@ -17,9 +17,9 @@ import numpy as np
 import torch
 import xarray as xr
 
+from labkit import recipes
 from labkit.data.idealised.reader import EPOCH, IdealisedConfig, world
 from labkit.errors import DataError
-from labkit.recipes import corrdiff
 from labkit.store.trees import open_tree
 from labkit.verify.cyclones import study
 from labkit.verify.cyclones.scores import storm_scores, truth_ranks
@@ -45,9 +45,9 @@ def passages(count: int, hours: int) -> list[list[str]]:
 def draw(model, hours: list[str], members: int, path: Path) -> xr.DataTree:
     """Members and oracle of the hours, from a file where they were drawn before."""
     if not path.exists():
-        pairs = corrdiff.open_part(model.config, "test", start=hours[0], end=hours[-1], step_h=1)
+        pairs = recipes.open_part(model.config, "test", start=hours[0], end=hours[-1], step_h=1)
         stamps = pairs.target.time.values.astype("datetime64[h]").astype(str).tolist()
-        corrdiff.sample(
+        recipes.sample(
             model, pairs, path, times=[stamps.index(h) for h in hours], seeds=range(members), with_oracle=True
         )
     return open_tree(path)
@@ -65,7 +65,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     args.out.mkdir(parents=True, exist_ok=True)
-    model, studies = corrdiff.load(args.run), []
+    model, studies = recipes.load(args.run), []
     for k, hours in enumerate(passages(args.storms, args.hours)):
         tree = draw(model, hours, args.members, args.out / f"storm-{k:02d}.nc")
         try:

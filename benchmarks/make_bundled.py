@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
+from labkit import recipes
 from labkit.data.pairs import Pairs
-from labkit.recipes import corrdiff
 from labkit.store.checkpoints import checkpoint_hash, load_checkpoint, save_checkpoint
 from labkit.store.runs import RunFolder
 
@@ -63,25 +63,25 @@ def main() -> None:
     options = parser.parse_args()
     if not options.typhoon_only:
         make_run(options.run, options.target)
-    model = corrdiff.load(options.target, precision="fp32")
+    model = recipes.load(options.target, precision="fp32")
     draw(model, TYPHOON, options.target.with_name("idealised-typhoon"))
 
 
 def make_run(run: Path, target: Path) -> None:
     """Train, pack, and draw hours over a year that was not trained on."""
-    corrdiff.train(corrdiff.load_preset("nano"), run)
+    recipes.train(recipes.load_preset("nano"), run)
     shutil.rmtree(target, ignore_errors=True)
     pack(run, target)
-    draw(corrdiff.load(target, precision="fp32"), YEAR, target, cases)
+    draw(recipes.load(target, precision="fp32"), YEAR, target, cases)
 
 
 def draw(model, hours: dict, target: Path, chosen=lambda pairs: range(len(pairs))) -> None:
     """Members and oracle members of the chosen hours in `target`/sample.nc."""
-    pairs = corrdiff.open_part(model.config, "test", **hours)
+    pairs = recipes.open_part(model.config, "test", **hours)
     target.mkdir(parents=True, exist_ok=True)
     (target / "sample.nc").unlink(missing_ok=True)
     options = {"seeds": range(MEMBERS), "with_oracle": True, "digits": DIGITS}
-    corrdiff.sample(model, pairs, target / "sample.nc", times=chosen(pairs), **options)
+    recipes.sample(model, pairs, target / "sample.nc", times=chosen(pairs), **options)
     size = sum(file.stat().st_size for file in target.rglob("*") if file.is_file())
     print(f"{target}: {size / 1e6:.1f} MB")
 

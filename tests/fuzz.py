@@ -232,7 +232,7 @@ def warm() -> None:
 
     import labkit.plots.scales
     import labkit.plots.strata
-    import labkit.recipes.corrdiff
+    import labkit.recipes
     import labkit.verify.compare
     import labkit.verify.cyclones
     import labkit.verify.scores  # noqa: F401

@@ -19,7 +19,7 @@ from tiny_corrdiff import TINY, tiny_config
 from tiny_radar import scene, write_knmi, write_odim, write_tiff
 from tiny_trees import corrdiff_file
 
-from labkit.recipes import corrdiff
+from labkit import recipes
 
 CASES = [
     {"key": "mine", "title": "A case", "kind": "cyclone", "start": "2021-09-12", "end": "2021-09-13"}
@@ -119,7 +119,7 @@ def _config(folder: Path) -> dict[str, Kind]:
 def _runs(folder: Path) -> dict[str, Kind]:
     """A whole run, one that was stopped in its second stage, statistics, and a checkpoint by itself."""
     whole, stopped, statistics = (_made(folder, kind) for kind in ("run", "stopped", "stats.json"))
-    corrdiff.train(tiny_config(*SHORT), whole / "run", quiet=True)
+    recipes.train(tiny_config(*SHORT), whole / "run", quiet=True)
     shutil.copytree(whole / "run", stopped / "run")
     (stopped / "run" / "checkpoints" / "diffusion.safetensors").unlink()
     shutil.copy(whole / "run" / "statistics.json", statistics / "stats.json")

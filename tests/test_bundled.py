@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from labkit.recipes import corrdiff
-from labkit.recipes.corrdiff.drawing import draw_cases
+from labkit import recipes
+from labkit.recipes.drawing import draw_cases
 from labkit.sampling import Schedule
 from labkit.store.checkpoints import checkpoint_hash
 from labkit.store.registry import Registry
@@ -24,7 +24,7 @@ def tree():
 
 @pytest.fixture(scope="module")
 def model():
-    return corrdiff.load(RUN, precision="fp32", device="cpu")
+    return recipes.load(RUN, precision="fp32", device="cpu")
 
 
 def test_model_and_sample_are_under_15_mb():
@@ -40,7 +40,7 @@ def test_the_model_draws_the_samples_again(model, name, case):
     """Member 3 of a case, drawn anew, is the one that ships, but for the sample's rounding to 0.1 (dBZ: 1)."""
     tree = open_tree(RUN.with_name(name) / "sample.nc")
     start = str(tree.time.values[case].astype("datetime64[h]"))
-    pairs = corrdiff.open_part(model.config, "test", start=start, end=start, step_h=1)
+    pairs = recipes.open_part(model.config, "test", start=start, end=start, step_h=1)
     schedule = Schedule(**model.config.sampler.model_dump())
     [(_, _, fields)] = draw_cases(model, pairs, [0], [3], schedule=schedule)
     for name, drawn in zip(model.channels.target, fields, strict=True):

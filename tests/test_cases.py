@@ -72,7 +72,7 @@ def test_at_hand_follows_the_files(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("one", IDEALISED, ids=lambda one: one.key)
 def test_no_preset_has_seen_the_idealised_cases(one):
-    folder = resources.files("labkit.recipes.corrdiff") / "presets"
+    folder = resources.files("labkit.recipes") / "presets"
     presets = [yaml.safe_load(item.read_text()) for item in folder.iterdir() if item.name.endswith(".yaml")]
     parts = [preset["data"][part] for preset in presets if preset["data"]["reader"] == "idealised"
              for part in ("train", "validation", "test")]  # fmt: skip

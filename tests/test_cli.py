@@ -16,11 +16,11 @@ import torch
 import yaml
 from tiny_corrdiff import TINY, assert_same_run, tiny_config, trained_run
 
-from labkit import __version__
+from labkit import __version__, recipes
 from labkit.cli import main, parse_positions
 from labkit.data.statistics import Statistics
 from labkit.errors import Cancelled, ConfigError, OutOfSpace
-from labkit.recipes import corrdiff
+from labkit.recipes import drawing
 from labkit.store.checkpoints import load_checkpoint, load_header
 from labkit.store.runs import RunFolder
 from labkit.store.trees import open_tree
@@ -90,8 +90,8 @@ def test_version(capsys):
 def test_show_prints_a_whole_configuration_that_can_be_read_back(capsys):
     words = ["train", "corrdiff", "--preset", "nano", "--run", "absent", "seed=3", "--show", "regression.lr=1e-3"]
     assert main(words) == 0
-    shown = corrdiff.validate(yaml.safe_load(capsys.readouterr().out))
-    assert shown == corrdiff.load_preset("nano", ["seed=3", "regression.lr=1e-3"])
+    shown = recipes.validate(yaml.safe_load(capsys.readouterr().out))
+    assert shown == recipes.load_preset("nano", ["seed=3", "regression.lr=1e-3"])
     assert not Path("absent").exists()
 
 
@@ -167,7 +167,7 @@ def test_each_way_to_end_has_its_code(error, code, capsys, monkeypatch, tmp_path
     def failing(*_, **__):
         raise error
 
-    monkeypatch.setattr(corrdiff, "train", failing)
+    monkeypatch.setattr(recipes, "train", failing)
     assert main(["train", "corrdiff", "--run", str(tmp_path)]) == code
     assert one_sentence(capsys)
 
@@ -178,7 +178,7 @@ def test_mistakes_of_our_own_are_not_hidden(monkeypatch, tmp_path, capsys):
     def failing(*_, **__):
         raise ZeroDivisionError
 
-    monkeypatch.setattr(corrdiff, "train", failing)
+    monkeypatch.setattr(recipes, "train", failing)
     assert main(["train", "corrdiff", "--run", str(tmp_path)]) == 1
     said = one_sentence(capsys)
     assert "did not foresee (ZeroDivisionError" in said and "__init__.py, line" in said and "LABKIT_TRACEBACK=1" in said
@@ -188,9 +188,9 @@ def test_mistakes_of_our_own_are_not_hidden(monkeypatch, tmp_path, capsys):
 
 
 def test_sample_writes_the_members_that_the_library_draws(run, ensemble, tmp_path):
-    model = corrdiff.load(run)
+    model = recipes.load(run)
     options = {"times": [0, 1], "seeds": [5, 6, 7], "solver": "dpmpp_2m", "num_steps": 3, "batch_size": 6}
-    expected = corrdiff.sample(model, model.pairs("test"), tmp_path / "b.nc", with_oracle=True, **options)
+    expected = recipes.sample(model, model.pairs("test"), tmp_path / "b.nc", with_oracle=True, **options)
     with open_tree(ensemble) as found, open_tree(expected) as wanted:
         assert found["prediction"].sizes["ensemble"] == 3 and found["prediction"].sizes["time"] == 2
         for group in ("prediction", "oracle", "regression", "truth", "interpolation"):
@@ -236,7 +236,7 @@ def test_score_compares_two_runs_of_the_same_cases(ensemble, tmp_path, capsys):
 def test_ctrl_c_in_sampling_keeps_the_members_and_the_same_command_goes_on(run, tmp_path, capsys, monkeypatch):
     path, drawn = tmp_path / "out.nc", []
     command = ["sample", str(run), str(path), "--times", "0,2", "--members", "4", "--batch", "2", "--steps", "2"]
-    write = corrdiff.drawing.TreeWriter.write_member
+    write = drawing.TreeWriter.write_member
 
     def pressed(*arguments, **options):
         drawn.append(1)
@@ -244,7 +244,7 @@ def test_ctrl_c_in_sampling_keeps_the_members_and_the_same_command_goes_on(run, 
             signal.raise_signal(signal.SIGINT)
         return write(*arguments, **options)
 
-    monkeypatch.setattr(corrdiff.drawing.TreeWriter, "write_member", pressed)
+    monkeypatch.setattr(drawing.TreeWriter, "write_member", pressed)
     assert main(command) == 130
     assert "the same command goes on" in one_sentence(capsys)
     assert not path.exists() and len(list((tmp_path / "out.nc.partial").glob("prediction-*.npy"))) == 3
@@ -330,6 +330,6 @@ def test_ctrl_c_in_training_ends_with_130_and_the_same_command_goes_on(tmp_path,
     assert "Traceback" not in said and "stopped" in said
     load_checkpoint(folder.checkpoint_path("regression-last"))
     assert not list(folder.path.rglob("*.tmp"))
-    corrdiff.train(tiny_config(), folder.path, quiet=True)
+    recipes.train(tiny_config(), folder.path, quiet=True)
     assert_same_run(folder, RunFolder(run))
     assert load_header(folder.checkpoint_path("diffusion-last"))["samples"] == 96

@@ -10,17 +10,16 @@ import yaml
 from synthetic_tree import synthetic_tree, write_tree
 from tiny_corrdiff import DATA, masked, tiny_config, trained_run, untrained
 
-from labkit import cli
+from labkit import cli, recipes
 from labkit.cli import main
 from labkit.cli import scales as cli_scales
 from labkit.data.catalogue import open_pairs
 from labkit.data.field_tree import baseline_channels, spread, tree_of
 from labkit.errors import ConfigError, DataError
 from labkit.plots.scales import finest_quantity, reach_data, scale_fields, spectra_data
-from labkit.recipes import corrdiff
-from labkit.recipes.corrdiff import probe as measuring
-from labkit.recipes.corrdiff.probe import Probe
-from labkit.recipes.corrdiff.subjects import MOST_TIMES, open_subject, regression_tree
+from labkit.recipes import probe as measuring
+from labkit.recipes.probe import Probe
+from labkit.recipes.scale_source import MOST_TIMES, open_scale_source, regression_tree
 from labkit.verify.patch_size import remaining
 
 IDEALISED = ["start=2000-01-01", "end=2000-01-04", "step_h=7", "shape=[32, 32]", "factor=4"]
@@ -144,7 +143,7 @@ def test_curves_are_those_that_the_lengths_are_of():
 
 def test_a_runs_residuals_are_those_of_its_own_regression():
     model = untrained()
-    pairs = corrdiff.open_part(model.config, "validation").isel(slice(0, 3))
+    pairs = recipes.open_part(model.config, "validation").isel(slice(0, 3))
     tree = regression_tree(model, pairs)
     assert dict(tree["regression"].sizes) == {"time": 3, "y": 16, "x": 16}
     from labkit.data.batches import load
@@ -156,30 +155,30 @@ def test_a_runs_residuals_are_those_of_its_own_regression():
 
 
 def test_subjects_are_opened_by_path_or_name(tmp_path):
-    run = open_subject(str(trained_run()))
+    run = open_scale_source(str(trained_run()))
     assert (
         run.kind == "run"
         and "regression" in run.tree.children
         and run.config.diffusion_network == tiny_config().diffusion_network
     )
     assert run.channels == (14, 2, 4) and run.factor == (4, 4) and not run.inferred
-    assert len(run.pairs) == 45 and run.available == len(corrdiff.open_part(tiny_config(), "validation"))
-    data = open_subject("idealised", IDEALISED)
+    assert len(run.pairs) == 45 and run.available == len(recipes.open_part(tiny_config(), "validation"))
+    data = open_scale_source("idealised", IDEALISED)
     assert (data.kind, data.shown, data.available, data.shape) == ("data", 11, 11, (32, 32))
-    preset = open_subject("nano", DATA)
+    preset = open_scale_source("nano", DATA)
     assert preset.config.data.options == tiny_config().data.options and preset.shown == 45
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(tiny_config().model_dump(mode="json")))
-    assert open_subject(str(tmp_path / "mine.yaml"), ["data.options.factor=8"]).factor == (8, 8)
+    assert open_scale_source(str(tmp_path / "mine.yaml"), ["data.options.factor=8"]).factor == (8, 8)
     tree = write_tree(tmp_path / "tree.nc", synthetic_tree(members=2, times=2, n=16, dx_km=8.0))
-    assert open_subject(str(tree)).kind == "tree"
+    assert open_scale_source(str(tree)).kind == "tree"
     with pytest.raises(ConfigError, match=r"options of tree.nc: found a=1"):
-        open_subject(str(tree), ["a=1"])
+        open_scale_source(str(tree), ["a=1"])
     with pytest.raises(ConfigError, match="what to look at: found 'nothing'"):
-        open_subject("nothing")
+        open_scale_source("nothing")
 
 
 def test_of_many_times_some_are_looked_at():
-    many = open_subject("idealised", ["start=2000-01-01", "end=2001-01-01", "step_h=24", "shape=[16, 16]"])
+    many = open_scale_source("idealised", ["start=2000-01-01", "end=2001-01-01", "step_h=24", "shape=[16, 16]"])
     assert (many.shown, many.available) == (MOST_TIMES, 367)
 
 

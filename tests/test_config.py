@@ -7,13 +7,14 @@ import pytest
 import torch
 import yaml
 
+from labkit import recipes
+from labkit.config import apply_overrides
 from labkit.data import radar
 from labkit.diffusion.solvers import SOLVERS
 from labkit.errors import ConfigError
 from labkit.models.unet import UNet, parameter_count
-from labkit.recipes import corrdiff
-from labkit.recipes.corrdiff import apply_overrides, load_preset, presets, validate
-from labkit.recipes.corrdiff.config import NetworkConfig, SamplerConfig, ValidationConfig, load_file
+from labkit.recipes import load_file, load_preset, presets, validate
+from labkit.recipes.sections import NetworkConfig, SamplerConfig, ValidationConfig
 
 MINIMAL = {"data": {"reader": "idealised"}}
 STAGES = ("regression", "diffusion")
@@ -70,7 +71,7 @@ SMALLER_GRID = {
 def test_presets_train_when_shrunk(name, tmp_path):
     config = load_preset(name, [*SHRUNK, *SMALLER_GRID.get(name, [])])
     logged = []
-    model = corrdiff.train(config, tmp_path, quiet=True, on_log=logged.append)
+    model = recipes.train(config, tmp_path, quiet=True, on_log=logged.append)
     steps = [(entry["stage"], entry["step"]) for entry in logged if "loss" in entry]
     assert steps == [("regression", 2), ("regression", 4), ("diffusion", 2), ("diffusion", 4)]
     assert all(math.isfinite(entry["loss"]) for entry in logged if "loss" in entry)
@@ -83,7 +84,7 @@ def test_the_radar_preset_trains_when_shrunk(tmp_path, real_data, monkeypatch):
     monkeypatch.setenv("LABKIT_DATA", str(real_data(radar.DATASET).parent))
     logged = []
     shrunk = [change for change in SHRUNK if ".end=" not in change]
-    model = corrdiff.train(load_preset("radar", shrunk), tmp_path, quiet=True, on_log=logged.append)
+    model = recipes.train(load_preset("radar", shrunk), tmp_path, quiet=True, on_log=logged.append)
     assert all(math.isfinite(entry["loss"]) for entry in logged if "loss" in entry)
     assert torch.isfinite(model.residual_std).all()
     assert math.isfinite(logged[-1]["validation_crps_reflectivity"])

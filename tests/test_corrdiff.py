@@ -7,13 +7,13 @@ import pytest
 import torch
 from tiny_corrdiff import masked, silent, untrained, with_values
 
+from labkit import recipes
 from labkit.data import batches
 from labkit.models.hardware import Hardware
-from labkit.recipes import corrdiff
-from labkit.recipes.corrdiff import training
-from labkit.recipes.corrdiff.drawing import draw_cases
-from labkit.recipes.corrdiff.model import residual_std
-from labkit.recipes.corrdiff.regression import regression_loss
+from labkit.recipes import corrdiff, judging
+from labkit.recipes.drawing import draw_cases
+from labkit.recipes.judging import ensemble_judge, residual_std
+from labkit.recipes.regression import regression_loss
 from labkit.sampling import Schedule
 from labkit.store.checkpoints import load_header
 
@@ -84,7 +84,7 @@ def test_residuals_are_measured_over_observed_pixels_per_channel(rng, with_mask)
 
 
 def test_residuals_of_a_run_are_those_of_its_regression_on_validation_cases(trained):
-    model = corrdiff.load(trained.path)
+    model = recipes.load(trained.path)
     kept = load_header(trained.checkpoint_path("diffusion"))["residual_std"]
     validation = model.pairs("validation")
     np.testing.assert_allclose(residual_std(model, validation, range(len(validation))), kept, rtol=1e-5)
@@ -99,7 +99,7 @@ def test_unobserved_pixels_count_for_nothing_in_either_loss(rng, with_mask):
         pairs = model.pairs("test")
     batch = batches.load(pairs, [0, 1, 2], model.statistics)
     hidden = torch.zeros_like(batch.target) if batch.mask is None else 1.0 - batch.mask.expand_as(batch.target).float()
-    losses = [(regression_loss, model.regression), (training._diffusion_loss(model), model.diffusion)]
+    losses = [(regression_loss, model.regression), (corrdiff._diffusion_loss(model, None), model.diffusion)]
     for loss, network in losses:
         values = []
         for change in (torch.zeros_like(batch.target), 50 * hidden, 50 * (1 - hidden)):
@@ -114,14 +114,15 @@ def test_remembered_means_are_the_regressions_own_whatever_the_room(room_mb):
     model = untrained()
     pairs = model.pairs("train")
     visits = [batches.load(pairs, order, model.statistics) for order in ([0, 1, 2, 3], [3, 5, 0, 4], [0, 1, 2, 3])]
-    means = training._Means(model, room_mb)
+    remembered = corrdiff.Remembered(room_mb)
+    means = corrdiff._means(model, remembered, None)
     for batch in visits:
         conditions = model.conditions(batch)
         exact = model.regression(conditions)
         found = means(conditions, batch)
         assert torch.equal(found, exact.half().float())
     mean_mb = exact[0].numel() * 2 / 2**20
-    assert len(means.known) == min(6, int(room_mb / mean_mb))
+    assert len(remembered.known) == min(6, int(room_mb / mean_mb))
 
 
 def test_both_losses_are_one_for_networks_that_know_nothing():
@@ -131,11 +132,11 @@ def test_both_losses_are_one_for_networks_that_know_nothing():
     silent(model.regression.unet)
     silent(model.diffusion.network)
     pairs = model.pairs("train")
-    model.regression.scale.copy_(training._difference_std(model, pairs))
+    model.regression.scale.copy_(corrdiff._difference_std(model, pairs))
     model.residual_std = residual_std(model, pairs, range(len(pairs)))
     batch = batches.load(pairs, range(len(pairs)), model.statistics)
     assert float(regression_loss(model.regression, batch, None)) == pytest.approx(1, rel=0.05)
-    loss = training._diffusion_loss(model)
+    loss = corrdiff._diffusion_loss(model, None)
     found = [float(loss(model.diffusion, batch, torch.Generator().manual_seed(seed))) for seed in range(3)]
     assert np.mean(found) == pytest.approx(1, rel=0.05)
 
@@ -164,7 +165,7 @@ def pairwise_crps(drawn, truth):
 def test_validation_reports_fair_crps_and_the_share_of_skill_that_was_to_be_had():
     model = untrained("validation={cases: 3, members: 4, num_steps: 3, solver: heun}")
     validation = model.pairs("validation")
-    figures = training._judge_diffusion(model, validation)(model.diffusion)
+    figures = ensemble_judge(model, "diffusion", validation)(model.diffusion)
     cases = [0, (len(validation) - 1) // 2, len(validation) - 1]
     schedule = Schedule(**model.config.sampler.model_dump() | {"num_steps": 3, "solver": "heun"})
     drawn = list(draw_cases(model, validation, cases, range(4), schedule=schedule, batch_size=12))
@@ -187,8 +188,8 @@ def test_the_oracle_would_achieve_everything(monkeypatch):
             for k, fields in enumerate(pairs.oracle(pairs, case, [10_000 + seed for seed in seeds])):
                 yield position, k, fields
 
-    monkeypatch.setattr(training, "draw_cases", oracle_cases)
-    figures = training._judge_diffusion(model, model.pairs("validation"))(model.diffusion)
+    monkeypatch.setattr(judging, "draw_cases", oracle_cases)
+    figures = ensemble_judge(model, "diffusion", model.pairs("validation"))(model.diffusion)
     assert [figures[f"achieved_{name}"] for name in model.channels.target] == pytest.approx([1.0] * 4, abs=1e-6)
 
 
@@ -197,7 +198,7 @@ def test_validation_of_the_regression_is_its_loss_and_rmse():
     silent(model.regression.unet)
     model.regression.scale.copy_(torch.tensor([0.5, 2.0, 1.0, 1.5]))
     validation = model.pairs("validation")
-    figures = training._judge_regression(model, validation)(model.regression)
+    figures = corrdiff._regression_judge(model, validation)(model.regression)
     target, baseline = normalised(validation, model.statistics)
     rmse = np.sqrt(((target - baseline).astype(float) ** 2).mean((0, 2, 3)))
     assert [figures[f"rmse_{name}"] for name in model.channels.target] == pytest.approx(rmse.tolist(), rel=1e-4)

@@ -6,15 +6,15 @@ import pytest
 import yaml
 from tiny_corrdiff import STAGES, members, tiny_config, untrained
 
+from labkit import recipes
 from labkit.errors import CheckpointError, ConfigError, DataError, LabError
-from labkit.recipes import corrdiff
-from labkit.recipes.corrdiff import open_part
+from labkit.recipes import open_part, stages
 from labkit.store.checkpoints import load_checkpoint, save_checkpoint
 
 
 def test_another_configuration_in_the_same_folder_is_refused_by_path(copied):
     with pytest.raises(ConfigError, match=r"run folder run: found a run with another diffusion\.lr"):
-        corrdiff.train(tiny_config("diffusion.lr=0.5"), copied.path, quiet=True)
+        recipes.train(tiny_config("diffusion.lr=0.5"), copied.path, quiet=True)
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_another_configuration_in_the_same_folder_is_refused_by_path(copied):
 )
 def test_what_a_later_stage_needs_is_refused_before_the_first_and_leaves_nothing(tmp_path, overrides, message):
     with pytest.raises(LabError, match=message):
-        corrdiff.train(tiny_config(*overrides), tmp_path / "run", quiet=True)
+        recipes.train(tiny_config(*overrides), tmp_path / "run", quiet=True)
     assert not list(tmp_path.iterdir())
 
 
@@ -45,9 +45,9 @@ def test_data_that_cannot_be_learnt_from_leave_nothing_either(tmp_path, monkeypa
         pairs = open_part(config, part)
         return replace(pairs, target=pairs.target.where(pairs.target.channel != "t2m"))
 
-    monkeypatch.setattr(corrdiff.training, "open_part", blind)
+    monkeypatch.setattr(stages, "open_part", blind)
     with pytest.raises(DataError, match="t2m"):
-        corrdiff.train(tiny_config(), tmp_path / "run", quiet=True)
+        recipes.train(tiny_config(), tmp_path / "run", quiet=True)
     assert not list(tmp_path.iterdir())
 
 
@@ -67,7 +67,7 @@ HEADERS = [
 def test_headers_that_make_no_sense_are_refused_by_the_checkpoints_name(copied, changes):
     edit_header(copied, "diffusion", **changes)
     with pytest.raises(CheckpointError, match=r"checkpoint diffusion\.safetensors"):
-        corrdiff.load(copied.path)
+        recipes.load(copied.path)
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def edit_header(run, name, **changes):
 def test_another_networks_configuration_is_refused(copied):
     edit_config(copied, diffusion_network={"num_blocks": 2})
     with pytest.raises(CheckpointError, match=r"found diffusion_network = .*expected"):
-        corrdiff.load(copied.path)
+        recipes.load(copied.path)
 
 
 def test_other_statistics_are_refused(copied):
@@ -128,20 +128,20 @@ def test_other_statistics_are_refused(copied):
     statistics["output"]["t2m"]["mean"] += 1
     copied.save_statistics(statistics)
     with pytest.raises(CheckpointError, match="found statistics = "):
-        corrdiff.load(copied.path)
+        recipes.load(copied.path)
 
 
 def test_another_recipes_checkpoint_is_refused(copied):
     edit_header(copied, "diffusion", recipe="stormcast")
     with pytest.raises(CheckpointError, match=r"found recipe = stormcast, expected corrdiff"):
-        corrdiff.load(copied.path)
+        recipes.load(copied.path)
 
 
 def test_a_diffusion_of_another_regressions_residuals_is_refused(copied):
     tensors, header = load_checkpoint(copied.checkpoint_path("regression"))
     save_checkpoint(copied.checkpoint_path("regression"), {name: 2 * t for name, t in tensors.items()}, header)
     with pytest.raises(CheckpointError, match=r"checkpoint diffusion\.safetensors: found regression = "):
-        corrdiff.load(copied.path)
+        recipes.load(copied.path)
 
 
 def test_weights_that_do_not_fit_their_header_are_refused(copied):
@@ -149,7 +149,7 @@ def test_weights_that_do_not_fit_their_header_are_refused(copied):
     tensors.pop("network.exit.weight")
     save_checkpoint(copied.checkpoint_path("diffusion"), tensors, header)
     with pytest.raises(CheckpointError, match="weights of another network"):
-        corrdiff.load(copied.path)
+        recipes.load(copied.path)
 
 
 @pytest.mark.parametrize("name", STAGES)
@@ -157,7 +157,7 @@ def test_truncated_checkpoints_are_refused(copied, name):
     path = copied.checkpoint_path(name)
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(CheckpointError, match=rf"checkpoint {name}\.safetensors: found a damaged file"):
-        corrdiff.load(copied.path)
+        recipes.load(copied.path)
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_truncated_checkpoints_are_refused(copied, name):
 def test_incomplete_runs_are_refused(copied, file, error, message):
     (copied.path / file).unlink()
     with pytest.raises(error, match=message):
-        corrdiff.load(copied.path)
+        recipes.load(copied.path)
 
 
 def test_a_broken_configuration_file_is_refused(copied):
@@ -180,4 +180,4 @@ def test_a_broken_configuration_file_is_refused(copied):
     values["sampler"]["steps"] = 3
     (copied.path / "config.yaml").write_text(yaml.safe_dump(values))
     with pytest.raises(ConfigError, match=r"configuration at sampler\.steps"):
-        corrdiff.load(copied.path)
+        recipes.load(copied.path)

@@ -10,10 +10,10 @@ import pytest
 import torch
 from tiny_corrdiff import STAGES, assert_same_run, masked, members, tiny_config, untrained
 
+from labkit import recipes
 from labkit.errors import Cancelled, OutOfSpace
-from labkit.recipes import corrdiff
-from labkit.recipes.corrdiff import training
-from labkit.recipes.corrdiff.drawing import draw_cases
+from labkit.recipes import corrdiff, stages
+from labkit.recipes.drawing import draw_cases
 from labkit.sampling import Schedule
 from labkit.store.checkpoints import checkpoint_hash, load_checkpoint
 from labkit.store.runs import RunFolder
@@ -29,10 +29,10 @@ def stop_at(stage, step, error):
 
 
 def test_a_loaded_run_draws_the_members_of_the_trained_one(tmp_path):
-    model = corrdiff.train(tiny_config("regression.samples=16", "diffusion.samples=16"), tmp_path, quiet=True)
+    model = recipes.train(tiny_config("regression.samples=16", "diffusion.samples=16"), tmp_path, quiet=True)
     pairs = model.pairs("test")
     expected = members(model, pairs)
-    loaded = corrdiff.load(tmp_path)
+    loaded = recipes.load(tmp_path)
     np.testing.assert_array_equal(members(loaded, pairs), expected)
     assert not any(p.requires_grad for stage in STAGES for p in loaded.stage_weights(stage).parameters())
     assert not loaded.regression.training and not loaded.diffusion.training
@@ -42,19 +42,19 @@ def test_a_loaded_run_draws_the_members_of_the_trained_one(tmp_path):
 def test_two_kinds_of_stop_and_two_resumes_end_as_if_never_stopped(tmp_path, trained):
     config, run = tiny_config(), RunFolder(tmp_path / "run")
     with pytest.raises(Cancelled, match="regression stopped after 72 samples"):
-        corrdiff.train(config, run.path, quiet=True, on_log=stop_at("regression", 72, KeyboardInterrupt))
+        recipes.train(config, run.path, quiet=True, on_log=stop_at("regression", 72, KeyboardInterrupt))
     with pytest.raises(ZeroDivisionError):
-        corrdiff.train(config, run.path, quiet=True, on_log=stop_at("diffusion", 48, ZeroDivisionError))
-    corrdiff.train(config, run.path, quiet=True)
+        recipes.train(config, run.path, quiet=True, on_log=stop_at("diffusion", 48, ZeroDivisionError))
+    recipes.train(config, run.path, quiet=True)
     assert_same_run(run, trained)
 
 
 def test_a_finished_run_is_returned_untouched(copied, trained):
     before = {path: path.stat().st_mtime_ns for path in copied.path.rglob("*")}
-    model = corrdiff.train(tiny_config(), copied.path, quiet=True)
+    model = recipes.train(tiny_config(), copied.path, quiet=True)
     assert {path: path.stat().st_mtime_ns for path in copied.path.rglob("*")} == before
     np.testing.assert_array_equal(
-        members(model, model.pairs("test")), members(corrdiff.load(trained.path), model.pairs("test"))
+        members(model, model.pairs("test")), members(recipes.load(trained.path), model.pairs("test"))
     )
 
 
@@ -62,10 +62,10 @@ def test_resuming_does_not_hang_on_residuals_measured_to_the_last_bit(tmp_path, 
     """Other processors sum in another order: what the run measured first is kept."""
     config, run = tiny_config(), RunFolder(tmp_path / "run")
     with pytest.raises(Cancelled):
-        corrdiff.train(config, run.path, quiet=True, on_log=stop_at("diffusion", 48, KeyboardInterrupt))
-    measured = training.residual_std
-    monkeypatch.setattr(training, "residual_std", lambda *args: measured(*args) * (1 + 1e-6))
-    corrdiff.train(config, run.path, quiet=True)
+        recipes.train(config, run.path, quiet=True, on_log=stop_at("diffusion", 48, KeyboardInterrupt))
+    measured = corrdiff.residual_std
+    monkeypatch.setattr(corrdiff, "residual_std", lambda *args: measured(*args) * (1 + 1e-6))
+    recipes.train(config, run.path, quiet=True)
     assert_same_run(run, trained)
 
 
@@ -80,17 +80,17 @@ def test_seeds_decide_the_weights_and_leave_the_global_generator_alone():
 
 def test_training_on_crops_draws_whole_domains(tmp_path):
     config = tiny_config("data.crop=[8, 8]", "regression.samples=16", "diffusion.samples=16")
-    model = corrdiff.train(config, tmp_path, quiet=True)
+    model = recipes.train(config, tmp_path, quiet=True)
     assert members(model, model.pairs("test")).shape == (4, 4, 16, 16)
 
 
 def test_training_with_masks(tmp_path, monkeypatch, rng):
     def open_masked(config, part):
-        return replace(masked(corrdiff.open_part(config, part), rng)[0], oracle=None)
+        return replace(masked(recipes.open_part(config, part), rng)[0], oracle=None)
 
-    monkeypatch.setattr(training, "open_part", open_masked)
+    monkeypatch.setattr(stages, "open_part", open_masked)
     config, logged = tiny_config("regression.samples=24", "diffusion.samples=24"), []
-    model = corrdiff.train(config, tmp_path, quiet=True, on_log=logged.append)
+    model = recipes.train(config, tmp_path, quiet=True, on_log=logged.append)
     assert (model.residual_std < 3).all()  # not one of the hidden values, a million, was seen
     assert model.statistics.channel("target", "u10").std < 50
     assert logged[-1]["validation_crps_u10"] < 50 and "validation_achieved_u10" not in logged[-1]
@@ -113,12 +113,12 @@ def test_a_full_disk_in_training_loses_nothing_that_was_finished(tmp_path, monke
     run = RunFolder(tmp_path / "run")
     monkeypatch.setattr(checkpoints, "save_file", filling)
     with pytest.raises(OutOfSpace, match="run the same command again"):
-        corrdiff.train(tiny_config(), run.path, quiet=True)
+        recipes.train(tiny_config(), run.path, quiet=True)
     monkeypatch.undo()
     for path in run.checkpoints:
         load_checkpoint(path)
     assert not list(run.path.rglob("*.tmp"))
-    corrdiff.train(tiny_config(), run.path, quiet=True)
+    recipes.train(tiny_config(), run.path, quiet=True)
     assert_same_run(run, trained)
 
 
@@ -129,10 +129,10 @@ def test_a_full_disk_in_drawing_leaves_no_half_valid_file(tmp_path, monkeypatch,
     options = {"times": [0, 1], "seeds": [3, 4], "batch_size": 4}
     monkeypatch.setattr(full, no_space)
     with pytest.raises(OutOfSpace):
-        corrdiff.sample(model, pairs, path, **options)
+        recipes.sample(model, pairs, path, **options)
     assert not path.exists()
     monkeypatch.undo()
-    tree = open_tree(corrdiff.sample(model, pairs, path, **options))
+    tree = open_tree(recipes.sample(model, pairs, path, **options))
     schedule = Schedule(**model.config.sampler.model_dump())
     drawn = list(draw_cases(model, pairs, [0, 1], [3, 4], schedule=schedule, batch_size=4))
     np.testing.assert_array_equal(tree["prediction"]["u10"].values[1, 0], drawn[1][2][1])

@@ -15,8 +15,8 @@ from labkit.data.pairs import Pairs
 from labkit.data.statistics import compute_statistics
 from labkit.errors import DataError
 from labkit.plots.scales import correlation_data
-from labkit.recipes.corrdiff import sample
-from labkit.recipes.corrdiff.regression import regression_loss
+from labkit.recipes import sample
+from labkit.recipes.regression import regression_loss
 from labkit.store.trees import open_tree
 from labkit.verify.scores import score, score_tree
 

@@ -9,6 +9,8 @@ from test_hrrr_mini import write
 from test_radar import random_image, write_pgm
 from tiny_corrdiff import tiny_config, untrained
 
+from labkit import recipes
+from labkit.config import apply_overrides
 from labkit.data.catalogue import READERS, open_pairs, options_of
 from labkit.data.files import open_files
 from labkit.data.hrrr_mini import open_hrrr_mini
@@ -16,8 +18,7 @@ from labkit.data.idealised.reader import open_idealised
 from labkit.data.parts import check_parts, part_of, positions
 from labkit.data.radar import open_radar, window
 from labkit.errors import ConfigError, DataError
-from labkit.recipes import corrdiff
-from labkit.recipes.corrdiff import validate
+from labkit.recipes import validate
 
 SMALL = {"shape": [16, 16], "factor": 4, "dx_km": 16.0}
 DAY = ["2020-06-01T01", "2020-06-01T04"]
@@ -69,7 +70,7 @@ def test_positions_are_text_or_numbers():
 
 @pytest.mark.parametrize("text", ["0:4", "4:8", "24:30:2", "900:1000", "-3:"])
 def test_ranges_in_a_command_are_not_taken_for_minutes_and_seconds(text):
-    assert corrdiff.apply_overrides({}, [f"data.train.samples={text}"]) == {"data": {"train": {"samples": text}}}
+    assert apply_overrides({}, [f"data.train.samples={text}"]) == {"data": {"train": {"samples": text}}}
 
 
 def test_what_is_no_part_is_refused_in_a_sentence(tmp_path):
@@ -162,7 +163,7 @@ def test_another_seed_is_another_weather():
 )
 def test_training_on_parts_that_overlap_is_refused_before_anything_is_written(tmp_path, override):
     with pytest.raises(ConfigError, match="no sample in two parts"):
-        corrdiff.train(tiny_config(override), tmp_path / "run", quiet=True)
+        recipes.train(tiny_config(override), tmp_path / "run", quiet=True)
     assert not (tmp_path / "run").exists()
 
 
@@ -172,10 +173,10 @@ def test_hrrr_mini_without_parts_is_refused_and_with_samples_is_not(tmp_path):
     values["data"] |= {"reader": "hrrr_mini", "options": {"path": str(path)}}
     values["data"] |= {"train": {}, "validation": {}, "test": {}}
     with pytest.raises(ConfigError, match="found 12 of the 12 samples of validation"):
-        corrdiff.train(validate(values), tmp_path / "run", quiet=True)
+        recipes.train(validate(values), tmp_path / "run", quiet=True)
     parts = {"train": {"samples": "0:6"}, "validation": {"samples": "6:10"}, "test": {"samples": "10:"}}
     config = validate(values | {"data": values["data"] | parts})
-    assert check_parts({name: corrdiff.open_part(config, name) for name in parts}) == []
+    assert check_parts({name: recipes.open_part(config, name) for name in parts}) == []
 
 
 def test_a_run_without_a_test_of_its_own_hands_out_none():
@@ -186,10 +187,10 @@ def test_a_run_without_a_test_of_its_own_hands_out_none():
     assert len(model.pairs("train")) and HOURS.size == 6
 
 
-@pytest.mark.parametrize("preset", corrdiff.presets())
+@pytest.mark.parametrize("preset", recipes.presets())
 def test_parts_of_the_presets_are_apart(preset, request, monkeypatch):
     if preset == "radar":
         folder = request.getfixturevalue("real_data")("radar_fmi_20160928")
         monkeypatch.setenv("LABKIT_DATA", str(folder.parent))
-    config = corrdiff.load_preset(preset)
-    assert check_parts({part: corrdiff.open_part(config, part) for part in ("train", "validation", "test")}) == []
+    config = recipes.load_preset(preset)
+    assert check_parts({part: recipes.open_part(config, part) for part in ("train", "validation", "test")}) == []

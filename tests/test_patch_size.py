@@ -176,10 +176,10 @@ def test_cost_of_covering():
 def test_configuration_is_read_by_the_recipe():
     import yaml
 
-    from labkit.recipes import corrdiff
+    from labkit import recipes
 
     lines = configuration((32, 48), 8)
     patch = yaml.safe_load(lines["labkit"])["patch"]
-    config = corrdiff.load_preset("nano", [f"patch={patch}"])
+    config = recipes.load_preset("nano", [f"patch={patch}"])
     assert config.patch.shape == (32, 48) and config.patch.overlap == 8
     assert yaml.safe_load(lines["CorrDiff"])["generation.overlap_pix"] == 8

@@ -5,13 +5,13 @@ import pytest
 import torch
 from tiny_corrdiff import tiny_config, untrained
 
+from labkit import recipes
 from labkit.data import batches
 from labkit.data.batches import Batches
 from labkit.errors import ConfigError
 from labkit.recipes import corrdiff
-from labkit.recipes.corrdiff import training
-from labkit.recipes.corrdiff.drawing import draw_cases
-from labkit.recipes.corrdiff.model import default_batch
+from labkit.recipes.drawing import draw_cases
+from labkit.recipes.model import default_batch
 from labkit.sampling import Schedule
 
 PATCH = "patch={shape: [8, 12], overlap: 4}"
@@ -78,7 +78,7 @@ def orography(model, pairs):
 def test_training_pairs_every_patch_with_its_own_place():
     model = patched_model()
     pairs, spy = model.pairs("train"), spied(model)
-    loss = training._diffusion_loss(model, training._whole_invariant(model, pairs))
+    loss = corrdiff._diffusion_loss(model, corrdiff._whole_invariant(model, pairs))
     with stream(model, pairs) as source:
         for _ in range(3):
             loss(model.diffusion, next(source), torch.Generator().manual_seed(0))
@@ -108,7 +108,7 @@ def test_training_and_drawing_show_the_network_the_same_of_a_patch():
     spy = spied(model)
     with stream(model, pairs) as source:
         batch = next(source)
-    training._diffusion_loss(model, training._whole_invariant(model, pairs))(
+    corrdiff._diffusion_loss(model, corrdiff._whole_invariant(model, pairs))(
         model.diffusion, batch, torch.Generator().manual_seed(0)
     )
     trained = spy.seen.pop()[0][:, 4:]
@@ -153,16 +153,16 @@ def test_members_are_the_same_whatever_their_company(setting):
 def test_a_patched_run_trains_goes_on_and_loads(tmp_path, setting):
     small = ["regression.samples=16", "diffusion.samples=16"]
     config = tiny_config(WIDE, setting, *small)
-    model = corrdiff.train(config, tmp_path, quiet=True)
+    model = recipes.train(config, tmp_path, quiet=True)
     pairs = model.pairs("test")
     expected = members(model, pairs)
-    loaded = corrdiff.load(tmp_path)
+    loaded = recipes.load(tmp_path)
     for key, fields in members(loaded, pairs).items():
         np.testing.assert_array_equal(fields, expected[key])
     assert loaded.config.patch == config.patch and "patches" in loaded.describe()
     assert not loaded.any_grid
     with pytest.raises(ConfigError, match="another patch"):
-        corrdiff.train(tiny_config(WIDE, "patch={shape: [8, 8], overlap: 4}", *small), tmp_path, quiet=True)
+        recipes.train(tiny_config(WIDE, "patch={shape: [8, 8], overlap: 4}", *small), tmp_path, quiet=True)
 
 
 def test_a_regression_of_patches_is_fused_and_one_of_domains_is_not():

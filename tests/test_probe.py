@@ -9,9 +9,9 @@ from tiny_corrdiff import tiny_config, untrained
 
 from labkit.diffusion.patches import PatchGrid
 from labkit.errors import Cancelled, ConfigError, LabError
-from labkit.recipes.corrdiff import load_preset, open_part, probing
-from labkit.recipes.corrdiff.drawing import draw_cases
-from labkit.recipes.corrdiff.probe import Probe, drawn_entries, network_multiple, on_patches, probe
+from labkit.recipes import load_preset, open_part, probing
+from labkit.recipes.drawing import draw_cases
+from labkit.recipes.probe import Probe, drawn_entries, network_multiple, on_patches, probe
 from labkit.sampling import Schedule
 
 NANO = {"channels": (14, 4, 4), "patch": (32, 32), "shape": (64, 64), "factor": (8, 8), "steps": 1}
@@ -107,7 +107,7 @@ def test_what_takes_too_long_or_is_not_wanted_any_more_is_ended():
         probe(config, **NANO, limit_s=0.2)
     with pytest.raises(Cancelled):
         probe(config, **NANO, cancel=lambda: True)
-    left = [child for child in psutil.Process().children() if "labkit.recipes.corrdiff.probing" in child.cmdline()]
+    left = [child for child in psutil.Process().children() if "labkit.recipes.probing" in child.cmdline()]
     assert not left
 
 

@@ -24,11 +24,12 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 CONDA_NAMES = {"torch": "pytorch", "playwright": "playwright-python"}
 
 # The design's rooms: what of labkit each may import. Every room may raise labkit.errors.
-GROUND = {"errors", "border", "variables", "sphere", "winds", "units", "grid"}
+GROUND = {"errors", "border", "config", "variables", "sphere", "winds", "units", "grid"}
 PARTS = GROUND | {"tiling", "store", "data", "verify", "models", "diffusion"}
 ROOMS = {
     "errors": set(),
     "border": {"errors"},
+    "config": {"errors", "border"},
     "variables": set(),
     "sphere": set(),
     "units": {"errors", "variables"},

@@ -11,8 +11,9 @@ from tiny_corrdiff import untrained
 from labkit.diffusion.gaussian import exact_denoiser, spread_left
 from labkit.diffusion.solvers import SOLVERS
 from labkit.errors import Cancelled, CheckpointError, ConfigError, DataError
-from labkit.recipes.corrdiff import sample
-from labkit.recipes.corrdiff.drawing import default_batch, draw_cases
+from labkit.recipes import sample
+from labkit.recipes.drawing import draw_cases
+from labkit.recipes.model import default_batch
 from labkit.sampling import NoiseStreams, Request, Schedule, draw, noise_seed
 from labkit.store.trees import open_tree
 

@@ -6,6 +6,7 @@ import xarray as xr
 import yaml
 from synthetic_tree import synthetic_tree, write_tree
 
+from labkit import recipes
 from labkit.cli import main
 from labkit.errors import DataError
 from labkit.plots.scales import (
@@ -15,7 +16,6 @@ from labkit.plots.scales import (
     scale_tables,
     spectra_data,
 )
-from labkit.recipes import corrdiff
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ def test_the_terminal_tells_scales_and_patch(tree, tmp_path, capsys):
     assert main(["patch-size", str(path), "--raw", "--multiple", "8"]) == 0
     text = capsys.readouterr().out
     lines = text.split("# labkit\n")[1].split("\n\n")[0]
-    patch = corrdiff.load_preset("nano", [f"patch={yaml.safe_load(lines)['patch']}"]).patch
+    patch = recipes.load_preset("nano", [f"patch={yaml.safe_load(lines)['patch']}"]).patch
     assert all(side % 8 == 0 and side <= 32 for side in patch.shape)
     assert "needs most" in text or "All of it is taken" in text
 

@@ -23,8 +23,8 @@ from labkit.data.catalogue import open_pairs
 from labkit.data.field_tree import tree_of
 from labkit.errors import Cancelled, LabError
 from labkit.plots.scales import reach_data, spectra_data
-from labkit.recipes.corrdiff import probe as measuring
-from labkit.recipes.corrdiff.probe import Probe
+from labkit.recipes import probe as measuring
+from labkit.recipes.probe import Probe
 from labkit.store.registry import Registry
 from labkit.verify.patch_size import remaining
 

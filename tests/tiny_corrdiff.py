@@ -14,9 +14,10 @@ import numpy as np
 import torch
 
 from labkit.data.statistics import Statistics, compute_statistics
-from labkit.recipes.corrdiff import CorrDiff, CorrDiffConfig, load_preset, open_part, train
-from labkit.recipes.corrdiff.drawing import draw_cases
-from labkit.recipes.corrdiff.regression import Channels
+from labkit.recipes import load_preset, open_part, train
+from labkit.recipes.corrdiff import CorrDiff, CorrDiffConfig
+from labkit.recipes.drawing import draw_cases
+from labkit.recipes.model import Channels
 from labkit.sampling import Schedule
 from labkit.store.checkpoints import load_checkpoint
 

@@ -13,7 +13,7 @@ from labkit.data.pairs import Pairs
 from labkit.data.statistics import compute_statistics
 from labkit.models.hardware import Hardware
 from labkit.models.unet import UNet
-from labkit.recipes.corrdiff.config import StageConfig
+from labkit.recipes.sections import StageConfig
 from labkit.store.checkpoints import load_checkpoint
 from labkit.store.runs import RunFolder
 from labkit.training import Trainer

@@ -81,10 +81,10 @@ def draw_code(folder: Path, request: Mapping) -> str:
     """A program that draws the same members."""
     return "\n".join(
         [
-            "from labkit.recipes import corrdiff",
+            "from labkit import recipes",
             "",
-            f"model = corrdiff.load({str(folder)!r})",
-            "corrdiff.sample(",
+            f"model = recipes.load({str(folder)!r})",
+            "recipes.sample(",
             "    model,",
             "    model.pairs(),",
             '    "members.nc",',

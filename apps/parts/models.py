@@ -97,8 +97,8 @@ class CorrDiffModels:
         return evaluations(request.solver, request.num_steps)
 
     def draw(self, model_id: str, request: DrawRequest, path: Path, *, on_member: OnMember, progress, cancel) -> Path:
-        from labkit.recipes.corrdiff import sample
-        from labkit.recipes.corrdiff.drawing import default_batch
+        from labkit.recipes import sample
+        from labkit.recipes.model import default_batch
 
         model, pairs = self._open(model_id)
         wanted = len(request.times) * len(request.seeds)
@@ -118,7 +118,7 @@ class CorrDiffModels:
         )
 
     def _open(self, model_id: str) -> tuple:
-        from labkit.recipes.corrdiff import load
+        from labkit.recipes import load
 
         if model_id not in self._folders:
             known = ", ".join(self._folders) or "none"

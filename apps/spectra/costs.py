@@ -111,8 +111,8 @@ def cost_key(run: Run, state) -> tuple:
 
 def measured_cost(run: Run, network: str, patch: tuple[int, int], overlap: int, job: Job) -> None:
     """Measure, and leave the sentences in `job.arrived`."""
-    from labkit.recipes.corrdiff import load_preset
-    from labkit.recipes.corrdiff.probe import cost_sentences, probe
+    from labkit.recipes import load_preset
+    from labkit.recipes.probe import cost_sentences, probe
 
     config, place = load_preset(network), {"shape": (len(run.y), len(run.x)), "factor": factor_of(run)}
     told = {"progress": lambda share: job.progress(int(100 * share), 100), "cancel": job.cancelled}

@@ -115,8 +115,8 @@ class PatchView(Computed):
 def reach_of(run: Run, network: str, options: dict) -> Reach:
     """What the tab is decided by; done where no page waits for it."""
     from labkit.plots.scales import quantity_or_raw, reach_data
-    from labkit.recipes.corrdiff import load_preset
-    from labkit.recipes.corrdiff.probe import network_multiple
+    from labkit.recipes import load_preset
+    from labkit.recipes.probe import network_multiple
 
     tree, names = tree_in_memory(run), known_variables(run)
     quantities = quantity_or_raw(tree, names, options["quantity"])

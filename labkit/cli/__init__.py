@@ -116,7 +116,7 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
 
     train = _verb(verbs, "train", "train a model", TRAIN_HELP, _train)
-    train.add_argument("recipe", choices=["corrdiff"])
+    train.add_argument("recipe", help="such as corrdiff")
     train.add_argument("--preset", default="nano", help="which preset to start from (default: nano)")
     train.add_argument("--run", type=Path, help="run folder (default: runs/<preset>)")
     train.add_argument("--tensorboard", action="store_true", help="also write TensorBoard events")
@@ -168,28 +168,37 @@ def _verb(verbs, name: str, summary: str, text: str, function) -> argparse.Argum
 
 
 def _train(options) -> None:
-    from labkit.recipes import corrdiff
+    from labkit import recipes
 
-    config = corrdiff.load_preset(options.preset, options.overrides)
+    known = recipes.presets(options.recipe)
+    if not known or options.preset not in known:
+        recipes.recipe(options.recipe)  # raises where it is that which is unknown
+        raise ConfigError(
+            f"preset of {options.recipe}",
+            found=repr(options.preset),
+            expected=", ".join(known),
+            todo="choose one of these with --preset",
+        )
+    config = recipes.load_preset(options.preset, options.overrides)
     if options.show:
         print(_yaml(json.loads(config.model_dump_json())), end="")
         return
     run = options.run or Path("runs") / options.preset
-    corrdiff.train(config, run, tensorboard=options.tensorboard)
+    recipes.train(config, run, tensorboard=options.tensorboard)
     print(f"trained: {run}   next: labkit sample {run} {run}/ensemble.nc")
 
 
 def _sample(options) -> None:
     from tqdm.auto import tqdm
 
-    from labkit.recipes import corrdiff
+    from labkit import recipes
 
-    model = corrdiff.load(options.run, device=options.device, precision=options.precision)
+    model = recipes.load(options.run, device=options.device, precision=options.precision)
     pairs = model.pairs(options.part)
     times = parse_positions(options.times, len(pairs))
     seeds = range(options.first_seed, options.first_seed + options.members)
     with tqdm(total=len(times) * len(seeds), desc="members", unit=" members") as bar:
-        path = corrdiff.sample(
+        path = recipes.sample(
             model,
             pairs,
             options.output,
@@ -259,8 +268,8 @@ def _stratified(tree, by: str):
 
 
 def _data(options) -> None:
+    from labkit.config import apply_overrides
     from labkit.data.catalogue import open_pairs
-    from labkit.recipes.corrdiff import apply_overrides
 
     pairs = open_pairs(apply_overrides({"name": options.reader}, options.options))
     dy, dx = pairs.spacing_km

@@ -27,9 +27,9 @@ def add_convert(add) -> None:
 
 
 def _convert(options: argparse.Namespace) -> None:
+    from labkit.config import apply_overrides
     from labkit.data.opening import convert
     from labkit.errors import ConfigError
-    from labkit.recipes.corrdiff import apply_overrides
 
     said = [word for word in options.words if "=" in word and not Path(word).exists()]
     *paths, output = [word for word in options.words if word not in said] or [""]

@@ -71,11 +71,11 @@ def _add_subject(parser: argparse.ArgumentParser) -> None:
 
 def _spectra(options) -> None:
     from labkit.plots.scales import finest_quantity, scale_tables
-    from labkit.recipes.corrdiff.subjects import open_subject
+    from labkit.recipes.scale_source import open_scale_source
     from labkit.verify.patch_size import trend_sentence
     from labkit.verify.reach import TREND
 
-    subject = open_subject(options.what, options.options, **told(options))
+    subject = open_scale_source(options.what, options.options, **told(options))
     warn(subject.tree)
     names = _variables(subject.tree)
     quantity = "raw"
@@ -94,12 +94,12 @@ def _spectra(options) -> None:
 def _patch_size(options) -> None:
     from labkit.grid import spacing_km
     from labkit.plots.scales import reach_data
-    from labkit.recipes.corrdiff import load_preset
-    from labkit.recipes.corrdiff.probe import network_multiple
-    from labkit.recipes.corrdiff.subjects import open_subject
+    from labkit.recipes import load_preset
+    from labkit.recipes.probe import network_multiple
+    from labkit.recipes.scale_source import open_scale_source
     from labkit.verify.patch_size import configuration, recommend_patch
 
-    subject = open_subject(options.what, options.options, **told(options))
+    subject = open_scale_source(options.what, options.options, **told(options))
     warn(subject.tree)
     config = load_preset(options.preset) if options.preset else subject.config or load_preset("nano")
     quantities = _quantities(subject, raw=options.raw)
@@ -167,7 +167,7 @@ def _print_advice(advice, reach, subject, spacing_km: tuple[float, float]) -> No
 
 
 def _print_probe(subject, config, advice, batch_size: int | None) -> None:
-    from labkit.recipes.corrdiff.probe import cost_sentences, probe
+    from labkit.recipes.probe import cost_sentences, probe
 
     place = {"shape": subject.shape, "factor": subject.factor}
     found = probe(config, channels=subject.channels, patch=advice.patch, batch_size=batch_size, **place)

@@ -23,7 +23,7 @@ from threading import Thread
 import labkit
 from labkit.diffusion.patches import chunk_size, members_at_once
 from labkit.errors import Cancelled, ConfigError, LabError
-from labkit.recipes.corrdiff.config import CorrDiffConfig, PatchConfig
+from labkit.recipes.sections import PatchConfig, RecipeConfig
 from labkit.sampling import Schedule
 from labkit.verify.patch_size import cover_cost
 
@@ -92,7 +92,7 @@ def drawn_entries(
 
 
 def cost_sentences(
-    found: Probe, config: CorrDiffConfig, *, shape: tuple[int, int], overlap: int, factor: tuple[int, int]
+    found: Probe, config: RecipeConfig, *, shape: tuple[int, int], overlap: int, factor: tuple[int, int]
 ) -> list[str]:
     """What training with the measured patch and drawing a domain `shape` with it take, by the configuration."""
     settings = config.diffusion
@@ -126,13 +126,13 @@ def megabytes(mb: float) -> str:
     return f"{mb:.0f} MB" if mb < 1000 else f"{mb / 1024:.1f} GB"
 
 
-def network_multiple(config: CorrDiffConfig) -> int:
+def network_multiple(config: RecipeConfig) -> int:
     """Cells that the sides of what the diffusion network sees must be a multiple of."""
     network = config.diffusion_network
     return network.patch_embed * 2 ** (len(network.channel_mult) - 1)
 
 
-def on_patches(config: CorrDiffConfig, patch: tuple[int, int], shape: tuple[int, int]) -> CorrDiffConfig:
+def on_patches(config: RecipeConfig, patch: tuple[int, int], shape: tuple[int, int]) -> RecipeConfig:
     """The configuration trained on patches of this shape instead, or on whole domains where the patch is one."""
     context = config.patch is None or config.patch.context
     patches = PatchConfig(shape=tuple(patch), overlap=0, regression="patches", context=context)
@@ -141,7 +141,7 @@ def on_patches(config: CorrDiffConfig, patch: tuple[int, int], shape: tuple[int,
 
 
 def probe(
-    config: CorrDiffConfig,
+    config: RecipeConfig,
     *,
     channels: tuple[int, int, int],
     patch: tuple[int, int],
@@ -186,7 +186,7 @@ def _ask(request: dict, limit_s: float, progress: Callable[[float], None], cance
     """The other process's answer; it is ended where it takes too long or is no longer wanted."""
     where = os.pathsep.join([str(Path(labkit.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
     process = subprocess.Popen(
-        [sys.executable, "-m", "labkit.recipes.corrdiff.probing"],
+        [sys.executable, "-m", "labkit.recipes.probing"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env=os.environ | {"PYTHONPATH": where.strip(os.pathsep)},

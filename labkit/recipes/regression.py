@@ -1,19 +1,16 @@
-"""The deterministic half of a CorrDiff: the mean of the target given the input."""
+"""The mean of the target given the input: a UNet that learns what the interpolated input lacks."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from labkit.data.batches import Batch
-from labkit.data.pairs import Pairs
 from labkit.data.regrid import upsampling_matrix
 from labkit.data.statistics import Statistics
 from labkit.diffusion.edm import masked_mean
 from labkit.models.unet import UNet
-from labkit.variables import canonical
+from labkit.recipes.model import Channels
 
 
 class Interpolation(nn.Module):
@@ -37,25 +34,6 @@ class Interpolation(nn.Module):
 
     def _weights(self, coarse: int, fine: int, like: Tensor) -> Tensor:
         return torch.from_numpy(upsampling_matrix(coarse, fine // coarse)).to(like)
-
-
-@dataclass(frozen=True)
-class Channels:
-    """Names of what goes in and out of the networks, in order."""
-
-    input: tuple[str, ...]
-    invariant: tuple[str, ...]
-    target: tuple[str, ...]
-
-    @classmethod
-    def of(cls, pairs: Pairs) -> "Channels":
-        """The channels of the pairs."""
-        return cls(*(tuple(names) for names in (pairs.input_channels, pairs.invariant_channels, pairs.target_channels)))
-
-    def skips(self) -> list[tuple[int, int]]:
-        """(target, input) positions of channels that the input has too."""
-        inputs = [canonical(name) for name in self.input]
-        return [(i, inputs.index(canonical(n))) for i, n in enumerate(self.target) if canonical(n) in inputs]
 
 
 class Regression(nn.Module):

@@ -1,23 +1,21 @@
-"""Drawing members of a CorrDiff and writing them, with truth and rivals, to an output tree."""
+"""Drawing members of a model and writing them, with truth and rivals, to an output tree."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-import torch
 import xarray as xr
 
 import labkit
 from labkit.data.batches import load
 from labkit.data.pairs import Pairs
 from labkit.data.regrid import upsample
-from labkit.diffusion.patches import members_at_once
 from labkit.errors import Cancelled, DataError
-from labkit.recipes.corrdiff.model import default_batch
+from labkit.recipes.model import Model, default_batch
+from labkit.recipes.patching import Prepared
 from labkit.sampling import Cancel, Request, Schedule, draw, noise_seed
 from labkit.store.tree_writer import TreeWriter
 
@@ -27,7 +25,7 @@ ORACLE_SEED = 1_000_000  # oracle members never share the seed of a drawn one
 
 
 def draw_cases(
-    model,
+    model: Model,
     pairs: Pairs,
     times: Sequence[int],
     seeds: Sequence[int],
@@ -38,7 +36,8 @@ def draw_cases(
     progress: Progress | None = None,
     cancel: Cancel | None = None,
 ) -> Iterator[tuple[int, int, np.ndarray]]:
-    """Members as (position in `times`, member, fields (channel, y, x) in native units), as they are finished.
+    """Members as (position in `times`, member, fields (channel, y, x) in native units), as they are finished; where a
+    model has no denoiser each is the mean.
 
     `wanted` picks some (position, member) of them; by default all are drawn, in order of time. `batch_size` is what the
     network is given at once: domains, or patches of them where the model draws these.
@@ -52,52 +51,30 @@ def draw_cases(
     prepared = lru_cache(maxsize=kept)(lambda t: _prepare(model, pairs, times[t]))
     size = batch_size or default_batch(model, pairs.shape)
 
+    if not model.generative:
+        yield from ((t, k, model.physical(prepared(t).mean[0].cpu())) for t, k in wanted)
+        return
+
     def bind(cases: list[int]):
-        return model.denoiser(torch.cat([prepared(t).seen for t in cases]))
+        ready = {case: prepared(case) for case in sorted(set(cases))}
+        return model.denoiser([ready[case] for case in cases], batch_size=size)
 
-    def bind_patches(cases: list[int]):
-        different = sorted(set(cases))
-        seen, coarse = (_joined(part) for part in zip(*map(prepared, different), strict=True))
-        case = torch.tensor([different.index(t) for t in cases])
-        return model.patched_denoiser(seen, coarse, case, batch_size=size)
-
-    in_patches = model.config.patch is not None
     fields = draw(
-        bind_patches if in_patches else bind,
+        bind,
         requests,
         shape=(len(model.channels.target), *pairs.shape),
         schedule=schedule,
-        batch_size=members_at_once(len(model.patch_grid(pairs.shape)), size) if in_patches else size,
+        batch_size=model.patching.members_at_once(pairs.shape, size),
         device=model.hardware.device,
         progress=progress,
         cancel=cancel,
     )
     for request, residual in fields:
-        mean = prepared(request.case).mean(model)
-        yield request.case, request.member, model.physical(model.add(mean, residual.float()))
+        yield request.case, request.member, model.member(prepared(request.case), residual)
 
 
-class _Prepared(NamedTuple):
-    """One case: what the denoiser sees of it (1, conditions + mean, y, x), and its coarse input (1, C, y_in, x_in)."""
-
-    seen: torch.Tensor
-    coarse: torch.Tensor
-
-    def mean(self, model) -> torch.Tensor:
-        """The regression's mean (C, y, x), normalised units, on the CPU."""
-        return self.seen[0, -len(model.channels.target) :].cpu()
-
-
-def _prepare(model, pairs: Pairs, index: int) -> _Prepared:
-    batch = load(pairs, [index], model.statistics)
-    conditions = model.conditions(batch)
-    seen = torch.cat([conditions, model.mean(conditions)], dim=1)
-    return _Prepared(seen, batch.input.to(model.hardware.device))
-
-
-def _joined(parts: Sequence[torch.Tensor]) -> torch.Tensor:
-    """The parts in one, without a copy of a whole domain where there is only one."""
-    return parts[0] if len(parts) == 1 else torch.cat(list(parts))
+def _prepare(model: Model, pairs: Pairs, index: int) -> Prepared:
+    return model.prepared(load(pairs, [index], model.statistics))
 
 
 def _repeats_before(stamps: np.ndarray, index: int) -> int:
@@ -105,7 +82,7 @@ def _repeats_before(stamps: np.ndarray, index: int) -> int:
 
 
 def sample(
-    model,
+    model: Model,
     pairs: Pairs,
     path: str | Path,
     *,
@@ -180,7 +157,7 @@ def _checked_times(pairs: Pairs, times: Sequence[int]) -> list[int]:
     return [int(index) for index in times]
 
 
-def _writer(model, pairs: Pairs, path, times, seeds, schedule: Schedule, with_oracle: bool) -> TreeWriter:
+def _writer(model: Model, pairs: Pairs, path, times, seeds, schedule: Schedule, with_oracle: bool) -> TreeWriter:
     if with_oracle and pairs.oracle is None:
         raise DataError(
             "oracle",
@@ -190,7 +167,7 @@ def _writer(model, pairs: Pairs, path, times, seeds, schedule: Schedule, with_or
         )
     attrs = {
         "source": str(pairs.attrs.get("source", "")),
-        "title": f"CorrDiff members of {pairs.attrs.get('source', 'a data set')}",
+        "title": f"{type(model).__name__} members of {pairs.attrs.get('source', 'a data set')}",
         "labkit_version": labkit.__version__,
         "sampler": f"{schedule.solver}, {schedule.num_steps} steps",
         "sigma_max": schedule.sigma_max,
@@ -223,9 +200,9 @@ def _inputs_on_grid(pairs: Pairs, times: list[int]) -> xr.DataArray:
     return xr.DataArray(values, dims=("time", "channel", "y", "x"), coords={**coords, "channel": names})
 
 
-def _write_regression(model, pairs: Pairs, times: list[int], writer: TreeWriter) -> None:
+def _write_regression(model: Model, pairs: Pairs, times: list[int], writer: TreeWriter) -> None:
     for time_index, _ in writer.missing("regression"):
-        mean = _prepare(model, pairs, times[time_index]).mean(model)
+        mean = _prepare(model, pairs, times[time_index]).mean[0].cpu()
         writer.write_regression(time_index, model.physical(mean))
 
 

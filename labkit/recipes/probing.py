@@ -20,10 +20,9 @@ from labkit.diffusion.edm import edm_loss
 from labkit.errors import LabError
 from labkit.models.ema import EMA
 from labkit.models.optimiser import make_optimiser
-from labkit.recipes.corrdiff.config import validate
-from labkit.recipes.corrdiff.model import CorrDiff, default_batch
-from labkit.recipes.corrdiff.probe import Probe, as_answer, median_seconds, on_patches
-from labkit.recipes.corrdiff.regression import Channels
+from labkit.recipes import recipe, validate
+from labkit.recipes.model import Channels, Model, default_batch
+from labkit.recipes.probe import Probe, as_answer, median_seconds, on_patches
 
 FOR_MEASURING_S = 8.0  # what the steps may take together where no batch is asked for
 TRAINING_TIMES = 4.0  # an evaluation's time that a training step takes, roughly
@@ -49,9 +48,9 @@ def measure(request: dict) -> Probe:
     torch.set_num_threads(request["threads"])
     model = build(request)
     cuda, patch, steps = model.hardware.device.type == "cuda", tuple(request["patch"]), request["steps"]
-    network_mb = sum(p.nbytes for p in model.diffusion.parameters()) / 2**20
+    network_mb = sum(p.nbytes for p in model.networks["diffusion"].parameters()) / 2**20
     wait = torch.cuda.synchronize if cuda else lambda: None
-    taken = denoising(model, (model.diffusion.network.multiple,) * 2, 1)
+    taken = denoising(model, (model.networks["diffusion"].network.multiple,) * 2, 1)
     taken()  # loads what the libraries need for themselves
     limit_memory(request["room_mb"], cuda)
     rest = peak_mb(cuda, reset=True)
@@ -79,38 +78,40 @@ def measure(request: dict) -> Probe:
     )
 
 
-def build(request: dict) -> CorrDiff:
+def build(request: dict) -> Model:
     """An untrained model whose channels have numbers for names."""
     patch, shape = tuple(request["patch"]), tuple(request["shape"])
     names = [tuple(f"{kind}{i}" for i in range(n)) for kind, n in zip("iat", request["channels"], strict=True)]
     plain = [{name: ChannelStatistics(0.0, 1.0) for name in kind} for kind in names]
     config = on_patches(validate(request["config"]), patch, shape)
-    return CorrDiff(config, Channels(*names), Statistics(*plain), shape=shape, factor=tuple(request["factor"]))
+    return recipe(config.recipe)(
+        config, Channels(*names), Statistics(*plain), shape=shape, factor=tuple(request["factor"])
+    )
 
 
-def batch_that_suits(model: CorrDiff, patch: tuple[int, int], one_s: float, steps: int) -> int:
+def batch_that_suits(model: Model, patch: tuple[int, int], one_s: float, steps: int) -> int:
     """The batch that the model draws with, or as much of it as can be measured in time; `one_s`: one evaluation."""
     usual = min(default_batch(model, patch), model.config.diffusion.batch_size)
     return max(1, min(usual, int(FOR_MEASURING_S / (one_s * (1 + TRAINING_TIMES) * (steps + 1)))))
 
 
-def denoising(model: CorrDiff, patch: tuple[int, int], size: int) -> Callable[[], None]:
+def denoising(model: Model, patch: tuple[int, int], size: int) -> Callable[[], None]:
     """One evaluation on a batch of noise, as in drawing."""
     x, seen, position = noise(model, patch, size)
     sigma = torch.ones(size, device=x.device)
 
     @torch.inference_mode()
     def step() -> None:
-        model.diffusion.eval()
+        model.networks["diffusion"].eval()
         with model.hardware.autocast():
-            model.diffusion.denoise(x, sigma, seen, position=position)
+            model.networks["diffusion"].denoise(x, sigma, seen, position=position)
 
     return step
 
 
-def training(model: CorrDiff, patch: tuple[int, int], size: int) -> Callable[[], None]:
+def training(model: Model, patch: tuple[int, int], size: int) -> Callable[[], None]:
     """One optimiser step on a batch of noise, as in training."""
-    settings, network = model.config.diffusion, model.diffusion
+    settings, network = model.config.diffusion, model.networks["diffusion"]
     optimiser, ema = make_optimiser(settings.optimiser, network, settings.lr), EMA(network, 1000)
     x, seen, position = noise(model, patch, size)
     levels = {"noise_mean": settings.noise_mean, "noise_std": settings.noise_std}
@@ -130,9 +131,9 @@ def training(model: CorrDiff, patch: tuple[int, int], size: int) -> Callable[[],
     return step
 
 
-def noise(model: CorrDiff, patch: tuple[int, int], size: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def noise(model: Model, patch: tuple[int, int], size: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """What the network is given: fields to denoise, what it sees beside them, and the patches' corners."""
-    network, targets = model.diffusion.network, len(model.channels.target)
+    network, targets = model.networks["diffusion"].network, len(model.channels.target)
     fields = torch.randn(size, network.in_channels, *patch, generator=torch.Generator().manual_seed(0))
     fields = fields.to(model.hardware.device)
     return fields[:, :targets], fields[:, targets:], torch.zeros(size, 2, dtype=torch.long, device=fields.device)

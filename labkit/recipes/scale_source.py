@@ -9,12 +9,15 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
+from labkit.config import apply_overrides
 from labkit.data.catalogue import READERS, open_pairs
 from labkit.data.field_tree import baseline_channels, spread, tree_of
 from labkit.data.pairs import Pairs
 from labkit.errors import ConfigError
-from labkit.recipes.corrdiff.config import CorrDiffConfig, apply_overrides, load_file, load_preset, presets
-from labkit.recipes.corrdiff.model import CorrDiff, load, load_in_turn, open_part
+from labkit.recipes import load, load_file, load_preset, open_part, presets
+from labkit.recipes.judging import load_in_turn
+from labkit.recipes.model import Model
+from labkit.recipes.sections import RecipeConfig
 from labkit.store.trees import open_tree
 
 MOST_TIMES = 200  # of a data set that are looked at, evenly spread
@@ -22,7 +25,7 @@ RUN_TIMES = 64
 
 
 @dataclass(frozen=True)
-class Subject:
+class ScaleSource:
     """A tree to be looked at, and where they are known: the training pairs it stands for and the configuration.
 
     `shown` of `available` times are in the tree.
@@ -32,7 +35,7 @@ class Subject:
     kind: str  # "tree", "run" or "data"
     available: int
     pairs: Pairs | None = None
-    config: CorrDiffConfig | None = None
+    config: RecipeConfig | None = None
 
     @property
     def shown(self) -> int:
@@ -62,7 +65,7 @@ class Subject:
         return self.pairs is not None and len(baseline_channels(self.pairs)) < len(self.pairs.target_channels)
 
 
-def open_subject(what: str, options: Sequence[str] = (), **told) -> Subject:
+def open_scale_source(what: str, options: Sequence[str] = (), **told) -> ScaleSource:
     """A reader's or else a preset's name, `options` being key=value for these; else a file or folder by its path.
 
     A folder that is called like a data set is meant by "./radar".
@@ -107,17 +110,17 @@ def _refuse_options(path: Path, options: Sequence[str]) -> None:
         )
 
 
-def of_pairs(pairs: Pairs, *, config: CorrDiffConfig | None = None) -> Subject:
+def of_pairs(pairs: Pairs, *, config: RecipeConfig | None = None) -> ScaleSource:
     """A data set."""
-    return Subject(tree_of(spread(pairs, MOST_TIMES)), "data", len(pairs), pairs, config)
+    return ScaleSource(tree_of(spread(pairs, MOST_TIMES)), "data", len(pairs), pairs, config)
 
 
-def of_config(config: CorrDiffConfig) -> Subject:
+def of_config(config: RecipeConfig) -> ScaleSource:
     """What a configuration trains on."""
     return of_pairs(open_part(config, "train"), config=config)
 
 
-def regression_tree(model: CorrDiff, pairs: Pairs) -> xr.DataTree:
+def regression_tree(model: Model, pairs: Pairs) -> xr.DataTree:
     """The pairs as a tree, with the `regression` of a model, native units."""
     tree, means = tree_of(pairs), []
     for batch in load_in_turn(model, pairs, range(len(pairs))):
@@ -129,13 +132,13 @@ def regression_tree(model: CorrDiff, pairs: Pairs) -> xr.DataTree:
     return tree
 
 
-def _tree(path: Path, **told) -> Subject:
+def _tree(path: Path, **told) -> ScaleSource:
     tree = open_tree(path, **told)
-    return Subject(tree, "tree", tree["truth"].sizes["time"])
+    return ScaleSource(tree, "tree", tree["truth"].sizes["time"])
 
 
-def _run(path: Path) -> Subject:
+def _run(path: Path) -> ScaleSource:
     model = load(path, stages=("regression",))
     validation = open_part(model.config, "validation")
     tree = regression_tree(model, spread(validation, RUN_TIMES))
-    return Subject(tree, "run", len(validation), open_part(model.config, "train"), model.config)
+    return ScaleSource(tree, "run", len(validation), open_part(model.config, "train"), model.config)
