@@ -34,7 +34,7 @@ def test_a_loaded_run_draws_the_members_of_the_trained_one(tmp_path):
     expected = members(model, pairs)
     loaded = recipes.load(tmp_path)
     np.testing.assert_array_equal(members(loaded, pairs), expected)
-    assert not any(p.requires_grad for stage in STAGES for p in loaded.stage_weights(stage).parameters())
+    assert not any(p.requires_grad for stage in STAGES for p in loaded.networks[stage].parameters())
     assert not loaded.regression.training and not loaded.diffusion.training
     assert loaded.describe()["checkpoint_sha256"] == checkpoint_hash(RunFolder(tmp_path).checkpoint_path("diffusion"))
 

@@ -96,7 +96,7 @@ def test_drawing_pairs_every_patch_with_its_own_place():
 def test_few_members_need_no_full_batch():
     """Of patches as many as these members have, and never more than the device would take."""
     model = patched_model()
-    patches = len(model.patch_grid((16, 24)))
+    patches = len(model.patching.grid((16, 24)))
     assert default_batch(model, (16, 24), members=2) == 2 * patches > 2
     assert default_batch(model, (16, 24), members=10_000) == default_batch(model, (16, 24))
 
@@ -113,13 +113,12 @@ def test_training_and_drawing_show_the_network_the_same_of_a_patch():
     )
     trained = spy.seen.pop()[0][:, 4:]
     whole = batches.load(pairs, batch.index.tolist(), model.statistics)
-    conditions = model.conditions(whole)
-    seen = torch.cat([conditions, model.mean(conditions)], dim=1)
-    patches = 6 * len(model.patch_grid((16, 24)))
-    denoise = model.patched_denoiser(seen, whole.input, torch.arange(6), batch_size=patches)
+    cases = [model.prepared(whole[i : i + 1]) for i in range(6)]
+    patches = 6 * len(model.patching.grid((16, 24)))
+    denoise = model.denoiser(cases, batch_size=patches)
     denoise(torch.zeros(6, 4, 16, 24), 1.0)
     x, _, position = spy.seen.pop()
-    at = {(k // len(model.patch_grid((16, 24))), *corner): x[k, 4:] for k, corner in enumerate(position.tolist())}
+    at = {(k // len(model.patching.grid((16, 24))), *corner): x[k, 4:] for k, corner in enumerate(position.tolist())}
     same = [(k, corner) for k, corner in enumerate(batch.position.tolist()) if (k, *corner) in at]
     assert len(same) >= 2
     for k, corner in same:
@@ -129,11 +128,13 @@ def test_training_and_drawing_show_the_network_the_same_of_a_patch():
 def test_the_context_is_the_whole_domain_resized():
     model = patched_model()
     coarse = torch.randn(2, len(model.channels.input), 4, 6, generator=torch.Generator().manual_seed(0))
-    context = model.context(coarse)
+    context = model.patching.resized(coarse)
     assert context.shape == (2, len(model.channels.input), 8, 12)
     torch.testing.assert_close(context.mean((2, 3)), coarse.mean((2, 3)), rtol=0, atol=0.2)
     slope = torch.linspace(0, 1, 6).expand(2, len(model.channels.input), 4, 6)
-    assert (model.context(slope).diff(dim=-1) >= 0).all() and model.context(slope).diff(dim=-2).abs().max() < 1e-6
+    assert (model.patching.resized(slope).diff(dim=-1) >= 0).all() and model.patching.resized(slope).diff(
+        dim=-2
+    ).abs().max() < 1e-6
 
 
 @pytest.mark.parametrize("setting", [PATCH, IN_PATCHES])

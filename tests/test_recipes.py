@@ -98,4 +98,4 @@ def test_what_is_no_recipe_is_refused_and_not_imported(name):
 
 def test_a_preset_of_another_recipe_is_refused(mean_alone, capsys):
     assert main(["train", "mean_alone", "--preset", "nano"]) == 2
-    assert "preset of mean_alone: found 'nano', expected small" in capsys.readouterr().err
+    assert "preset: found 'nano', expected small" in capsys.readouterr().err

@@ -195,7 +195,7 @@ def assert_same_contents(found, expected):
 def test_a_gaussian_comes_through_the_whole_path_in_native_units(model, pairs, monkeypatch):
     """With residuals drawn from N(0.5, 1) each channel has the regression's mean plus half its residuals' standard
     deviation, and their spread, both in native units."""
-    monkeypatch.setattr(model, "denoiser", lambda *given: exact_denoiser(0.5, 1.0))
+    monkeypatch.setattr(model, "denoiser", lambda cases, batch_size: exact_denoiser(0.5, 1.0))
     schedule = Schedule(solver="dpmpp_2m", num_steps=40, sigma_min=0.01, sigma_max=400.0)
     found = draw_cases(model, pairs, [1], range(64), schedule=schedule, batch_size=64)
     members = np.stack([fields for _, _, fields in found]).astype(float)
@@ -285,16 +285,16 @@ def test_cancelling_before_the_first_member_draws_no_oracle(model, pairs, tmp_pa
 
 
 def test_a_member_that_is_not_finite_is_reported_and_never_written(model, pairs, whole, tmp_path, monkeypatch):
-    path, calls, add = tmp_path / "out.nc", [], model.add
+    path, calls, whole_member = tmp_path / "out.nc", [], model.member
 
-    def sometimes_nan(mean, residual):
+    def sometimes_nan(case, residual):
         calls.append(1)
-        fields = add(mean, residual)
+        fields = whole_member(case, residual)
         if len(calls) in (2, 7):
             fields[1, 3, 4] = float("inf")
         return fields
 
-    monkeypatch.setattr(model, "add", sometimes_nan)
+    monkeypatch.setattr(model, "member", sometimes_nan)
     seen = []
     with pytest.raises(DataError, match=r"2 fields not written, .* prediction member 1 of time 0: not finite in u10"):
         written(model, pairs, path, with_oracle=True, on_member=lambda *member: seen.append(member[:2]))
@@ -303,7 +303,7 @@ def test_a_member_that_is_not_finite_is_reported_and_never_written(model, pairs,
     assert not path.exists() and len(list(partial.glob("prediction-*.npy"))) == 13
     notes = [json.loads(note.read_text()) for note in partial.glob("*.rejected.json")]
     assert sorted((note["time_index"], note["member"]) for note in notes) == [(0, 1), (1, 1)]
-    monkeypatch.setattr(model, "add", add)
+    monkeypatch.setattr(model, "member", whole_member)
     assert_same_contents(written(model, pairs, path, with_oracle=True), whole)
 
 

@@ -75,9 +75,10 @@ def test_the_terminal_tells_scales_and_patch(tree, tmp_path, capsys):
     path = write_tree(tmp_path / "tree.nc", tree)
     assert main(["spectra", str(path), "--direction", "x", "--csv", str(tmp_path / "s.csv")]) == 0
     text = capsys.readouterr().out
-    assert all(name in text for name in ("t2m", "reflectivity", "zero_crossing", "prediction_resolution"))
+    assert all(name in text for name in ("t2m", "reflectivity", "zero [km]", "model"))
+    assert max(map(len, text.splitlines()[2:7])) <= 100
     expected, _ = scale_tables(tree, direction="x")
-    assert f"{expected.e_folding['v10']:.4g}" in text
+    assert f"{expected.e_folding['v10']:.3g} (" in text
     assert (tmp_path / "s.csv").read_text().startswith("variable,source,wavenumber,psd")
     assert main(["patch-size", str(path), "--raw", "--multiple", "8"]) == 0
     text = capsys.readouterr().out

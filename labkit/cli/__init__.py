@@ -116,7 +116,7 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
 
     train = _verb(verbs, "train", "train a model", TRAIN_HELP, _train)
-    train.add_argument("recipe", help="such as corrdiff")
+    train.add_argument("recipe", type=_recipe, help="such as corrdiff")
     train.add_argument("--preset", default="nano", help="which preset to start from (default: nano)")
     train.add_argument("--run", type=Path, help="run folder (default: runs/<preset>)")
     train.add_argument("--tensorboard", action="store_true", help="also write TensorBoard events")
@@ -167,18 +167,21 @@ def _verb(verbs, name: str, summary: str, text: str, function) -> argparse.Argum
     return parser
 
 
+def _recipe(name: str) -> str:
+    from labkit import recipes
+
+    if name not in recipes.recipes():
+        raise argparse.ArgumentTypeError(f"invalid choice: {name!r} (choose from {', '.join(recipes.recipes())})")
+    return name
+
+
 def _train(options) -> None:
     from labkit import recipes
 
     known = recipes.presets(options.recipe)
-    if not known or options.preset not in known:
-        recipes.recipe(options.recipe)  # raises where it is that which is unknown
-        raise ConfigError(
-            f"preset of {options.recipe}",
-            found=repr(options.preset),
-            expected=", ".join(known),
-            todo="choose one of these with --preset",
-        )
+    if options.preset not in known:
+        todo = f"choose one of {options.recipe} with --preset"
+        raise ConfigError("preset", found=repr(options.preset), expected=", ".join(known), todo=todo)
     config = recipes.load_preset(options.preset, options.overrides)
     if options.show:
         print(_yaml(json.loads(config.model_dump_json())), end="")

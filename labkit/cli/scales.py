@@ -38,7 +38,10 @@ the whole domain taken. CorrDiff's rule, the first zero of the autocorrelation, 
 and a member of the whole domain take.
 """
 LEGEND = """\
-all in km; "-": a resolution that ends nowhere, a length beyond half the domain, a bound there or of too few times"""
+model, regression, input: the wavelength [km] at which it stops to be resolved ("-" nowhere, "?" where
+the times are too few to tell); lengths with 95 % intervals ("-" beyond half the domain, or too few times)"""
+RESOLVED = {"prediction": "model", "regression": "regression", "interpolation": "input"}
+LENGTHS = {"e_folding": "1/e [km]", "integral_scale": "integral [km]", "zero_crossing": "zero [km]"}
 ASIDES = {
     "residual": "residuals of the regression",
     "detail": "residual of bilinear interpolation; the regression's own will be shorter",
@@ -83,7 +86,7 @@ def _spectra(options) -> None:
         quantity = finest_quantity(subject.tree, names[0]) if subject.kind == "data" else "residual"
     table, spectra = scale_tables(subject.tree, quantity=quantity, direction=options.direction)
     _say_what(subject, dict.fromkeys(names, quantity), table.judge)
-    print(table.drop(columns="judge").to_string(float_format=lambda value: f"{value:.4g}", na_rep="-"))
+    print(_shown(table).to_string())
     print(LEGEND)
     for name, share in table.trend[table.trend > TREND].items():
         print(trend_sentence(name, share, "along y or x"))
@@ -124,6 +127,29 @@ def _quantities(subject, *, raw: bool) -> dict[str, str]:
     if raw or subject.kind != "data":
         return dict.fromkeys(names, "raw" if raw else "residual")
     return {name: finest_quantity(subject.tree, name) for name in names}
+
+
+def _shown(table):
+    """The table of `scale_tables` as text, not wider than a terminal: resolutions [km] and lengths with intervals."""
+    import pandas as pd
+
+    lines = {}
+    for name, line in table.iterrows():
+        shown = {}
+        for source, title in RESOLVED.items():
+            if f"{source}_resolution" in table:
+                unsure = line.get(f"{source}_unsure", math.nan)
+                at = line[f"{source}_resolution"]
+                shown[title] = f"{_number(unsure)}?" if math.isnan(at) and unsure > 0 else _number(at)
+        for length, title in LENGTHS.items():
+            at, low, high = (_number(line[f"{length}{bound}"]) for bound in ("", "_low", "_high"))
+            shown[title] = f"{at} ({low}–{high})" if at != "-" else at
+        lines[name] = shown | {"trend": f"{line.trend:.2f}"}
+    return pd.DataFrame.from_dict(lines, orient="index").fillna("-")
+
+
+def _number(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.3g}" if value < 100 else f"{value:.0f}"
 
 
 def _variables(tree) -> list[str]:

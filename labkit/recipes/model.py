@@ -200,7 +200,7 @@ class Model:
         given at most `batch_size` domains, or patches, at once."""
         return self.patching.denoiser(self.denoise, cases, batch_size=batch_size)
 
-    def denoise(self, x: Tensor, sigma: Tensor, seen: Tensor, position: Tensor | None) -> Tensor:
+    def denoise(self, x: Tensor, sigma: Tensor, seen: Tensor, position: Tensor | None = None) -> Tensor:
         """One evaluation of the denoiser."""
         with self.hardware.autocast():
             return self.networks["diffusion"].denoise(x, sigma, seen, position=position)

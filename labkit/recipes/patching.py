@@ -135,13 +135,13 @@ class Patches:
         return fuse(evaluate, self.grid(conditions.shape[-2:]), conditions, channels=channels, batch_size=batch_size)
 
     def context(self, batch: Batch) -> list[Tensor]:
-        return [self._resized(batch.whole_input)]
+        return [self.resized(batch.whole_input)]
 
     def denoiser(self, denoise: Seeing, cases: Sequence[Prepared], *, batch_size: int) -> Denoise:
         distinct = list({id(case): case for case in cases}.values())
         number = {id(case): i for i, case in enumerate(distinct)}
         seen, coarse = (_joined([getattr(case, name) for case in distinct]) for name in ("seen", "coarse"))
-        context, which = self._resized(coarse), torch.tensor([number[id(case)] for case in cases]).to(seen.device)
+        context, which = self.resized(coarse), torch.tensor([number[id(case)] for case in cases]).to(seen.device)
 
         def denoise_patches(x: Tensor, sigma: Tensor, entry: Tensor, corner: Tensor) -> Tensor:
             part = cut(seen, which[entry], corner, self.config.shape)
@@ -165,7 +165,7 @@ class Patches:
     def header(self) -> dict:
         return {"patch": json.loads(self.config.model_dump_json())}
 
-    def _resized(self, coarse: Tensor) -> Tensor:
+    def resized(self, coarse: Tensor) -> Tensor:
         """The whole domain's coarse input (B, input, y_in, x_in), resized to a patch; no channel where not wanted."""
         if not self.config.context:
             return coarse.new_zeros(len(coarse), 0, *self.config.shape)
