@@ -17,6 +17,7 @@ from labkit.sphere import EARTH_RADIUS_KM, distance_km, wrapped
 from labkit.units import is_degrees, kilometres
 
 SPACE = ("y", "x")
+COARSENING = "coarsening"  # attribute: fine cells in a coarse one (y, x)
 CELLS = "cell number; the true spacing is not in the file"
 _DIMENSIONS = {
     "time": ("time", "valid_time", "Time", "sample", "t"),
@@ -191,6 +192,14 @@ def spacing_km(fields: xr.Dataset | xr.DataArray | xr.DataTree) -> tuple[float, 
 def spacing_known(fields: xr.Dataset | xr.DataTree) -> bool:
     """Whether the file said how far apart its cells are, or the user; else `x` and `y` count them as if of 1 km."""
     return not any(str(fields[axis].attrs.get("source", "")) == CELLS for axis in SPACE)
+
+
+def coarsening(fields: xr.Dataset | xr.DataTree) -> tuple[int, int]:
+    """Fine cells in a coarse one along y and x, as the root's attribute `coarsening` tells; 1 where it does not."""
+    found = np.ravel(fields.attrs.get(COARSENING, 1))
+    if found.dtype.kind not in "iu" or found.size not in (1, 2) or found.min() < 1:
+        return 1, 1
+    return int(found[0]), int(found[-1])
 
 
 def cautions(fields: xr.Dataset | xr.DataTree) -> list[str]:

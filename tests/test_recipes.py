@@ -15,7 +15,9 @@ from labkit import recipes
 from labkit.cli import main
 from labkit.data.batches import load
 from labkit.errors import CheckpointError, ConfigError
+from labkit.grid import coarsening
 from labkit.recipes.corrdiff import CorrDiff
+from labkit.recipes.scale_source import open_scale_source
 from labkit.store.trees import open_tree
 
 RECIPE_FILE = '''
@@ -99,3 +101,19 @@ def test_what_is_no_recipe_is_refused_and_not_imported(name):
 def test_a_preset_of_another_recipe_is_refused(mean_alone, capsys):
     assert main(["train", "mean_alone", "--preset", "nano"]) == 2
     assert "preset: found 'nano', expected small" in capsys.readouterr().err
+
+
+def test_a_tree_tells_the_coarsening_that_patches_are_aligned_to(tmp_path):
+    model = recipes.load(trained_run())
+    path = recipes.sample(model, model.pairs("test"), tmp_path / "members.nc", times=[0], seeds=[1])
+    assert coarsening(open_tree(path)) == model.factor == (4, 4)
+    assert open_scale_source(str(path)).factor == (4, 4)
+    zarr = recipes.sample(model, model.pairs("test"), tmp_path / "members.zarr", times=[0], seeds=[1])
+    assert coarsening(open_tree(zarr)) == (4, 4)
+
+
+@pytest.mark.parametrize("told", [None, "8", [8, 4, 2], [0, 4], 2.5, []])
+def test_a_coarsening_that_makes_no_sense_is_none(told):
+    tree = xr.Dataset(attrs={} if told is None else {"coarsening": told})
+    assert coarsening(tree) == (1, 1)
+    assert coarsening(xr.Dataset(attrs={"coarsening": np.int64(8)})) == (8, 8)

@@ -11,8 +11,9 @@ import panel_material_ui as pmui
 from apps.parts.queue import Job
 from apps.parts.runs import Run
 from apps.parts.view import column, widgets
-from apps.spectra.data_sets import channels_of, factor_of
+from apps.spectra.data_sets import channels_of
 from labkit.errors import LabError
+from labkit.grid import coarsening
 from labkit.plots.colours import plain
 
 POLL_MS = 400
@@ -114,7 +115,7 @@ def measured_cost(run: Run, network: str, patch: tuple[int, int], overlap: int, 
     from labkit.recipes import load_preset
     from labkit.recipes.probe import cost_sentences, probe
 
-    config, place = load_preset(network), {"shape": (len(run.y), len(run.x)), "factor": factor_of(run)}
+    config, place = load_preset(network), {"shape": (len(run.y), len(run.x)), "factor": coarsening(run.tree)}
     told = {"progress": lambda share: job.progress(int(100 * share), 100), "cancel": job.cancelled}
     found = probe(config, channels=channels_of(run), patch=patch, **place, **told)
     job.arrived.append(cost_sentences(found, config, overlap=overlap, **place))

@@ -90,11 +90,6 @@ def tree_in_memory(run: Run) -> xr.DataTree:
     return run.in_memory() if isinstance(run, DataRun) else run.tree
 
 
-def factor_of(run: Run) -> tuple[int, int]:
-    """Fine cells in a coarse one, 1 where a tree does not say."""
-    return run.pairs.factor if isinstance(run, DataRun) else (1, 1)
-
-
 def channels_of(run: Run) -> tuple[int, int, int]:
     """How many of input, invariant and target; a tree does not say which of its inputs are invariant."""
     if isinstance(run, DataRun):

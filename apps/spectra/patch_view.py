@@ -17,10 +17,11 @@ from apps.parts.runs import Run
 from apps.parts.view import column, html, row, select, widgets
 from apps.spectra.code import known_variables
 from apps.spectra.costs import Costs
-from apps.spectra.data_sets import data_sentences, factor_of, tree_in_memory
+from apps.spectra.data_sets import data_sentences, tree_in_memory
 from apps.spectra.patch_panels import MEANING, Left
 from apps.spectra.spectra_view import Region, chosen, quantity_choice
 from apps.spectra.state import NETWORKS
+from labkit.grid import coarsening
 from labkit.plots.colours import plain
 from labkit.tiling import tiles
 from labkit.verify.patch_size import configuration, cover_cost, reach_warnings, recommend_patch, remaining
@@ -87,7 +88,7 @@ class PatchView(Computed):
         found, (dy, dx) = self.result, run.spacing_km
         shape = len(run.y), len(run.x)
         grid = {"spacing_km": (dy, dx), "shape": shape}
-        self.advice = recommend_patch(found.reach, **grid, multiple=found.multiple, align=factor_of(run))
+        self.advice = recommend_patch(found.reach, **grid, multiple=found.multiple, align=coarsening(run.tree))
         self.take.disabled = self.advice.patch == self._patch and self.advice.overlap == self.state.overlap
         self.left.show(remaining(found.reach, self._patch, shape=shape))
         self.copy.tags = [configuration(self._patch, self.state.overlap)["labkit"]]
@@ -122,7 +123,7 @@ def reach_of(run: Run, network: str, options: dict) -> Reach:
     quantities = quantity_or_raw(tree, names, options["quantity"])
     reach = reach_data(tree, names, **options | {"quantity": quantities})
     multiple = network_multiple(load_preset(network))
-    return Reach(reach, quantities, tuple(math.lcm(multiple, factor) for factor in factor_of(run)))
+    return Reach(reach, quantities, tuple(math.lcm(multiple, factor) for factor in coarsening(run.tree)))
 
 
 def patch_boxes(run: Run, patch: tuple[int, int], overlap: int) -> list[tuple[float, float, float, float]]:
@@ -139,8 +140,8 @@ def patch_boxes(run: Run, patch: tuple[int, int], overlap: int) -> list[tuple[fl
 
 def alignment(run: Run, patch: tuple[int, int], overlap: int) -> tuple[int, int]:
     """Cells at whose multiples patches begin: those of a coarse cell, where they can."""
-    fits = zip(factor_of(run), patch, strict=True)
-    return factor_of(run) if all(p % f == 0 and overlap <= p - f for f, p in fits) else (1, 1)
+    fits = zip(coarsening(run.tree), patch, strict=True)
+    return coarsening(run.tree) if all(p % f == 0 and overlap <= p - f for f, p in fits) else (1, 1)
 
 
 def _middle(starts: np.ndarray, count: int = 5) -> np.ndarray:

@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 
 from labkit.data.pairs import Pairs
+from labkit.grid import COARSENING
 from labkit.variables import canonical, lookup
 
 
@@ -21,7 +22,10 @@ def tree_of(pairs: Pairs) -> xr.DataTree:
     """
     target = pairs.target
     root = {name: target[name] for name in ("time", "y", "x", "lat", "lon") if name in target.coords}
-    nodes = {"/": xr.Dataset(coords=root, attrs=pairs.attrs), "/truth": _variables(target.data, target)}
+    nodes = {
+        "/": xr.Dataset(coords=root, attrs=pairs.attrs | {COARSENING: list(pairs.factor)}),
+        "/truth": _variables(target.data, target),
+    }
     if told := baseline_channels(pairs):
         values = _interpolated(pairs)
         chosen = [pairs.target_channels.index(name) for name in told]

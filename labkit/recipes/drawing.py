@@ -14,6 +14,7 @@ from labkit.data.batches import load
 from labkit.data.pairs import Pairs
 from labkit.data.regrid import upsample
 from labkit.errors import Cancelled, DataError
+from labkit.grid import COARSENING
 from labkit.recipes.model import Model, default_batch
 from labkit.recipes.patching import Prepared
 from labkit.sampling import Cancel, Request, Schedule, draw, noise_seed
@@ -167,6 +168,7 @@ def _writer(model: Model, pairs: Pairs, path, times, seeds, schedule: Schedule, 
         )
     attrs = {
         "source": str(pairs.attrs.get("source", "")),
+        COARSENING: list(pairs.factor),
         "title": f"{type(model).__name__} members of {pairs.attrs.get('source', 'a data set')}",
         "labkit_version": labkit.__version__,
         "sampler": f"{schedule.solver}, {schedule.num_steps} steps",

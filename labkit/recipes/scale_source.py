@@ -14,6 +14,7 @@ from labkit.data.catalogue import READERS, open_pairs
 from labkit.data.field_tree import baseline_channels, spread, tree_of
 from labkit.data.pairs import Pairs
 from labkit.errors import ConfigError
+from labkit.grid import coarsening
 from labkit.recipes import load, load_file, load_preset, open_part, presets
 from labkit.recipes.judging import load_in_turn
 from labkit.recipes.model import Model
@@ -49,7 +50,7 @@ class ScaleSource:
     @property
     def factor(self) -> tuple[int, int]:
         """Fine cells in a coarse one, 1 where that is not known."""
-        return (1, 1) if self.pairs is None else self.pairs.factor
+        return coarsening(self.tree)
 
     @property
     def channels(self) -> tuple[int, int, int]:
