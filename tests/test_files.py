@@ -109,6 +109,17 @@ def test_foreign_units_become_ours_and_what_is_not_said_is_asked(tmp_path):
                                        "units": {"t2m": "degC", "u10": "knots"}}))  # fmt: skip
 
 
+def test_values_that_are_not_in_the_unit_of_the_file_are_not_learnt_from_until_it_is_said(tmp_path):
+    coarse, fine = fields(factor=FACTOR), fields()
+    fine["t2m"] = (fine["t2m"] - 273.15).assign_attrs(units="K")
+    files = save(tmp_path, coarse, fine)
+    with pytest.raises(DataError, match=r"units of t2m in the target: found values of .* K, about"):
+        compute_statistics(open_files(*files))
+    pairs = open_files(*files, units={"t2m": "degC"})  # also said of the input, which is right
+    assert_true_everywhere(pairs)
+    assert compute_statistics(pairs).target["t2m"].mean == pytest.approx(float(fields()["t2m"].mean()), rel=1e-5)
+
+
 def test_whether_grids_were_seen_to_fit_is_said(tmp_path):
     assert open_files(*save(tmp_path)).attrs["alignment"] == "checked"
     bare = fields(factor=FACTOR).drop_vars(["lat", "lon"])

@@ -42,6 +42,7 @@ from labkit.store.runs import RunFolder
 from labkit.training import Trainer, check_header
 
 STAGES = ("regression", "diffusion")
+LOOKED_AT = 16  # samples, where the statistics come from a file
 Log = Callable[[dict], None]
 
 
@@ -153,7 +154,9 @@ def _statistics(config: CorrDiffConfig, folder: RunFolder, pairs: Pairs) -> Stat
     if folder.statistics_path.exists() and (folder.path / "config.yaml").exists():
         return Statistics.from_dict(folder.load_statistics())
     if config.data.statistics_file:
-        return Statistics.load(Path(config.data.statistics_file))
+        statistics = Statistics.load(Path(config.data.statistics_file))
+        compute_statistics(pairs, max_samples=LOOKED_AT)  # whose units may not be those of the file's data
+        return statistics
     return compute_statistics(pairs, max_samples=config.data.statistics_samples)
 
 
