@@ -1,15 +1,16 @@
 """Measure lengths and patch advice on fields whose law is known, in domains of few of their lengths.
 
-    python benchmarks/bench_lengths.py [--laws exponential noise] [--masks none half] [--times 4 16 32] [--lengths 5 10]
-        [--trials 20] [--cells 48] [--seed 0]
+    python benchmarks/bench_lengths.py [--laws exponential noise] [--masks none half] [--persistence 0 0.8]
+        [--times 4 16 32] [--lengths 5 10] [--trials 20] [--cells 48] [--seed 0]
 
 Gaussian fields, exact by circulant embedding, in domains of 1, 2, 3, 5 and 10 lengths, whole or with half the cells
 missing in patches; "anisotropic": exponential in a domain half as long along y, as are its lengths; "noise":
-exponential, and one constant a time with 2 % of the variance. Both directions count. Of each: the 1/e length over the
-truth (median; "-" where most do not reach it within half the domain) less the mean of all and less each field's own;
-how often the domain is said to be too small or the times too few, and a patch is advised; its side over what the law
-needs (median), and how often it is `short` of that, by more than a cell; how often the interval of the side, where one
-is told, holds the truth, and that of the correlation between the middle of the patch and its edge does.
+exponential, and one constant a time with 2 % of the variance. persistence: correlation of one time and the next. Both
+directions count. Of each: the 1/e length over the truth (median; "-" where most do not reach it within half the domain)
+less the mean of all and less each field's own; how often the domain is said to be too small or the times too few, and a
+patch is advised; how often one that is `short` of what the law needs, by more than a cell; and of the patches advised
+their side over that (median), how often the interval of the side holds it, and that of the correlation between the
+middle of the patch and its edge the true one.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 import xarray as xr
-from scipy.fft import next_fast_len
+from scipy import fft, signal
 from scipy.optimize import brentq
 
 from labkit.verify.autocorrelation import autocorrelation, decorrelation_lengths
@@ -39,19 +40,28 @@ LAWS: dict[str, Callable] = {  # correlation at distances in units of the length
     "noise": lambda r: (1 - CONSTANT) * np.exp(-r) + CONSTANT,
 }
 MASKS = ("none", "half")
+CASE = ("law", "mask", "persistence", "times", "lengths")
 SHOWN = ["1/e, all", "1/e, each", "said", "side", "short", "held", "rho held"]
+COLUMNS = ["1/e, all", "1/e, each", "small", "few", "advised", "short", "side", "held", "rho held"]
 
 
 def known_fields(
     rng: np.random.Generator, times: int, shape: tuple[int, int], lengths: tuple[float, float], law: Callable
 ) -> xr.DataArray:
     """Independent fields (time, y, x) of unit variance and a law of distance, lengths (y, x) in cells."""
-    size = [next_fast_len(int(n + 8 * length) + 1) for n, length in zip(shape, lengths, strict=True)]
+    size = [fft.next_fast_len(int(n + 8 * length) + 1) for n, length in zip(shape, lengths, strict=True)]
     y, x = (np.minimum(np.arange(n), n - np.arange(n)) / length for n, length in zip(size, lengths, strict=True))
-    power = np.fft.fft2(law(np.hypot(y[:, None], x))).real.clip(0)
-    noise = np.fft.fft2(rng.standard_normal((times, *size)))
-    fields = np.fft.ifft2(noise * np.sqrt(power / power.mean())).real
-    return xr.DataArray(fields[:, : shape[0], : shape[1]], dims=("time", "y", "x"))
+    power = fft.fft2(law(np.hypot(y[:, None], x))).real.clip(0)
+    two = rng.standard_normal((2, -(-times // 2), *size)) * np.sqrt(power / power.mean())
+    waves = fft.ifft2(two[0] + 1j * two[1], norm="ortho")[:, : shape[0], : shape[1]]  # two fields each
+    return xr.DataArray(np.concatenate([waves.real, waves.imag])[:times], dims=("time", "y", "x"))
+
+
+def persistent(fields: xr.DataArray, correlation: float) -> xr.DataArray:
+    """Fields of the same law of which each resembles the one before."""
+    fresh = np.sqrt(1 - correlation**2) * fields.values
+    fresh[0] = fields[0]
+    return fields.copy(data=signal.lfilter([1.0], [1.0, -correlation], fresh, axis=0))
 
 
 def half_known(fields: xr.DataArray, rng: np.random.Generator) -> xr.DataArray:
@@ -87,19 +97,20 @@ def advised(found: xr.Dataset, direction: str, shape: tuple[int, int], length: f
     }
 
 
-def trial(number: int, *, law: str, mask: str, times: int, lengths: int, cells: int, seed: int) -> list[dict]:
+def trial(
+    number: int, *, law: str, mask: str, persistence: float, times: int, lengths: int, cells: int, seed: int
+) -> list[dict]:
     """What one set of fields tells along y and x."""
     rng = np.random.default_rng([seed, times, lengths, number])
     shape = (cells // 2 if law == "anisotropic" else cells, cells)
     sizes = (shape[0] / lengths, shape[1] / lengths)
+    fields = known_fields(rng, times, shape, sizes, LAWS["exponential" if law == "noise" else law])
     if law == "noise":
         constant = xr.DataArray(rng.standard_normal(times), dims="time")
-        fields = known_fields(rng, times, shape, sizes, LAWS["exponential"])
         fields = np.sqrt(1 - CONSTANT) * fields + np.sqrt(CONSTANT) * constant
-    else:
-        fields = known_fields(rng, times, shape, sizes, LAWS[law])
+    fields = persistent(fields, persistence)
     fields = half_known(fields, rng) if mask == "half" else fields
-    found = reach(fields.transpose("time", "y", "x"), spacing_km=(1.0, 1.0)).expand_dims(variable=["field"])
+    found = reach(fields, spacing_km=(1.0, 1.0)).expand_dims(variable=["field"])
     fold = brentq(lambda r: LAWS[law](r) - np.exp(-1), 0.1, 9)
     return [
         folds(fields, direction, size * fold) | advised(found, direction, shape, size, LAWS[law])
@@ -108,27 +119,30 @@ def trial(number: int, *, law: str, mask: str, times: int, lengths: int, cells: 
 
 
 def row(case: tuple, *, trials: int, cells: int, seed: int) -> dict:
-    """One line of the table, of a law, a mask, so many times and lengths."""
-    of = dict(zip(("law", "mask", "times", "lengths"), case, strict=True))
+    """One line of the table, of what CASE names."""
+    of = dict(zip(CASE, case, strict=True))
     found = [one for number in range(trials) for one in trial(number, cells=cells, seed=seed, **of)]
     table = pd.DataFrame(found).reindex(columns=SHOWN)
+    table["short"] = table.short.eq(True)  # of all: a patch that is not advised does no harm
     said = {word: (table.said == word).mean() for word in ("small", "few", "advised")}
-    middle = table[["1/e, all", "1/e, each", "side"]].astype(float).median().replace(np.inf, np.nan)
-    rest = table[["short", "held", "rho held"]].astype(float).mean()
-    return of | middle[:2].to_dict() | said | middle[2:].to_dict() | rest.to_dict()
+    middle = table[["1/e, all", "1/e, each", "side"]].astype(float).median().replace(np.inf, np.nan).to_dict()
+    rest = table[["short", "held", "rho held"]].astype(float).mean().to_dict()
+    found = middle | said | rest
+    return of | {name: found[name] for name in COLUMNS}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--laws", nargs="+", choices=LAWS, default=["exponential"])
     parser.add_argument("--masks", nargs="+", choices=MASKS, default=["none"])
+    parser.add_argument("--persistence", nargs="+", type=float, default=[0.0])
     parser.add_argument("--times", nargs="+", type=int, default=[4, 16, 32])
     parser.add_argument("--lengths", nargs="+", type=int, default=DOMAINS)
     parser.add_argument("--trials", type=int, default=20)
     parser.add_argument("--cells", type=int, default=48)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    cases = list(itertools.product(args.laws, args.masks, args.times, args.lengths))
+    cases = list(itertools.product(args.laws, args.masks, args.persistence, args.times, args.lengths))
     rows = [row(case, trials=args.trials, cells=args.cells, seed=args.seed) for case in cases]
     print(pd.DataFrame(rows).to_string(index=False, float_format=lambda value: f"{value:.2f}", na_rep="-"))
 
