@@ -10,7 +10,7 @@ directions count. Of each: the 1/e length over the truth (median; "-" where most
 less the mean of all and less each field's own; how often the domain is said to be too small or the times too few, and a
 patch is advised; how often one that is `short` of what the law needs, by more than a cell; and of the patches advised
 their side over that (median), how often the interval of the side holds it, and that of the correlation between the
-middle of the patch and its edge the true one.
+middle of the patch and its edge the true one. The second table is of all laws and masks together.
 """
 
 from __future__ import annotations
@@ -40,9 +40,8 @@ LAWS: dict[str, Callable] = {  # correlation at distances in units of the length
     "noise": lambda r: (1 - CONSTANT) * np.exp(-r) + CONSTANT,
 }
 MASKS = ("none", "half")
-CASE = ("law", "mask", "persistence", "times", "lengths")
+CASE = ["law", "mask", "persistence", "times", "lengths"]
 SHOWN = ["1/e, all", "1/e, each", "said", "side", "short", "held", "rho held"]
-COLUMNS = ["1/e, all", "1/e, each", "small", "few", "advised", "short", "side", "held", "rho held"]
 
 
 def known_fields(
@@ -118,17 +117,14 @@ def trial(
     ]
 
 
-def row(case: tuple, *, trials: int, cells: int, seed: int) -> dict:
-    """One line of the table, of what CASE names."""
-    of = dict(zip(CASE, case, strict=True))
-    found = [one for number in range(trials) for one in trial(number, cells=cells, seed=seed, **of)]
-    table = pd.DataFrame(found).reindex(columns=SHOWN)
-    table["short"] = table.short.eq(True)  # of all: a patch that is not advised does no harm
-    said = {word: (table.said == word).mean() for word in ("small", "few", "advised")}
-    middle = table[["1/e, all", "1/e, each", "side"]].astype(float).median().replace(np.inf, np.nan).to_dict()
-    rest = table[["short", "held", "rho held"]].astype(float).mean().to_dict()
-    found = middle | said | rest
-    return of | {name: found[name] for name in COLUMNS}
+def summary(found: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """A line for each case, of the columns of `by` alone."""
+    said = pd.DataFrame({word: found.said == word for word in ("small", "few", "advised")})
+    short = found.short.eq(True)  # of all: a patch that is not advised does no harm
+    middle, shares = ["1/e, all", "1/e, each", "side"], ["small", "few", "advised", "short", "held", "rho held"]
+    groups = found.assign(short=short, **said).astype(dict.fromkeys(shares, float)).groupby(by, sort=False)
+    table = groups[middle].median().replace(np.inf, np.nan).join(groups[shares].mean())
+    return table[[*middle[:2], *shares[:4], middle[2], *shares[4:]]].reset_index()
 
 
 def main() -> None:
@@ -142,9 +138,14 @@ def main() -> None:
     parser.add_argument("--cells", type=int, default=48)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    cases = list(itertools.product(args.laws, args.masks, args.persistence, args.times, args.lengths))
-    rows = [row(case, trials=args.trials, cells=args.cells, seed=args.seed) for case in cases]
-    print(pd.DataFrame(rows).to_string(index=False, float_format=lambda value: f"{value:.2f}", na_rep="-"))
+    cases = itertools.product(args.laws, args.masks, args.persistence, args.times, args.lengths)
+    found = []
+    for case in (dict(zip(CASE, values, strict=True)) for values in cases):
+        for number in range(args.trials):
+            found += [case | one for one in trial(number, cells=args.cells, seed=args.seed, **case)]
+    for by in (CASE, CASE[2:]):  # the second of all laws and masks together
+        table = summary(pd.DataFrame(found).reindex(columns=[*CASE, *SHOWN]), by)
+        print(table.to_string(index=False, float_format=lambda value: f"{value:.2f}", na_rep="-"), end="\n\n")
 
 
 if __name__ == "__main__":
