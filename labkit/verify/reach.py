@@ -4,7 +4,13 @@ What a patch misses is measured at its middle: a cell at distance h tells the sh
 best linear guess from it), and the nearest cell that a patch does not hold lies half its side away. The side that a
 field needs is the one from which on this share stays below `TOLD`.
 
-(figures)
+Of known laws (exponential, Matern, anisotropic, noise and a constant of 2 %; half of the cells missing or none), of 16
+times or more, by `python benchmarks/bench_lengths.py`: in domains of 5 and 10 lengths the 1/e length is within 2 % of
+the truth, the interval of the side, where it is told, holds it in 0.91 to 0.98, and 2 % of all are advised a patch too
+short for their law; 4 % in domains of 2 and 3, where no patch is enough and hardly any is advised. Of hours in a row
+(0.8 from one to the next) up to 9 %, and in a domain of 5 lengths only 0.56 to 0.75 of the sides told are right: the
+mean that is taken off is itself uncertain then, of which the interval knows nothing. What a whole domain shares is
+known from the times alone, so that fewer than four tell nothing, however wide the domain.
 """
 
 from __future__ import annotations
@@ -22,7 +28,7 @@ TREND = 0.2  # of the variance on a straight line across the domain, from which 
 
 
 def reach(field: xr.DataArray, *, spacing_km: tuple[float, float], draws: int = 200, seed: int = 0) -> xr.Dataset:
-    """Reach of a field (time, y, x) over `direction` ("y", "x"), which has one mean everywhere and always.
+    """Reach of a field ([ensemble,] time, y, x) over `direction` ("y", "x"), which has one mean everywhere and always.
 
     In km: `side`, which a patch needs, its 95 % interval `side_low`, `side_high`, the `e_folding` length and the
     `zero_crossing`; NaN where that lies beyond half the domain or is not known. Over `cell`, as far as half the domain:
@@ -30,7 +36,7 @@ def reach(field: xr.DataArray, *, spacing_km: tuple[float, float], draws: int = 
     to say. Of one time nothing is known, since its mean may be a wave longer than the domain. `times`: how many.
     `trend`: as of `trend_share`.
     """
-    options = {"spacing_km": spacing_km, "draws": draws, "seed": seed}
+    options = {"spacing_km": spacing_km, "over": ("ensemble", "time"), "draws": draws, "seed": seed}
     rows = []
     for direction in ("y", "x"):
         drawn = autocorrelation_draws(field, direction=direction, **options)
