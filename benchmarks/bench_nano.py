@@ -40,7 +40,7 @@ def judge(run: Path, cases: int, members: int) -> dict:
             model, pairs, path, times=range(cases), seeds=range(members), with_oracle=pairs.oracle is not None
         )
     seconds = time.perf_counter() - started
-    tree, dx = open_tree(path), pairs.spacing_km[1]
+    tree, spacing = open_tree(path), pairs.spacing_km
     scores = score_tree(tree)
     figures = {"sample_seconds": seconds, "cases": cases, "members": members}
     for name in model.channels.target:
@@ -54,8 +54,8 @@ def judge(run: Path, cases: int, members: int) -> dict:
             entry["oracle_spread_skill"] = float(row.spread_skill.sel(source="oracle"))
             entry["achieved_skill"] = float(row.achieved_skill.sel(source="prediction"))
             for dim in ("x", "y"):
-                ratio = spectral_ratio(tree["prediction"][name], tree["oracle"][name], dx_km=dx, dim=dim)
-                long = ratio.where(ratio.wavenumber <= 1 / (4 * dx) + 1e-9, drop=True)
+                ratio = spectral_ratio(tree["prediction"][name], tree["oracle"][name], spacing_km=spacing, dim=dim)
+                long = ratio.where(ratio.wavenumber <= 1 / (4 * spacing[dim == "x"]) + 1e-9, drop=True)
                 entry[f"spectral_ratio_{dim}"] = [round(float(long.min()), 3), round(float(long.max()), 3)]
         figures[name] = entry
     return figures

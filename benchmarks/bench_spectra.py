@@ -27,6 +27,7 @@ from labkit.verify.autocorrelation import autocorrelation
 from labkit.verify.spectra import mean_spectrum
 
 DX_KM = 2.0
+SPACING = {"spacing_km": (DX_KM, DX_KM)}
 DIMS = ("ensemble", "time", "variable", "y", "x")
 OVER = ("ensemble", "time")
 
@@ -83,9 +84,9 @@ def rates(size: int, count: int) -> dict[str, float]:
     fields = xr.DataArray(values, dims=("field", "y", "x"), coords={"y": axis, "x": axis})
     found = {
         "numpy loop, along x": rate(numpy_loop, values),
-        "labkit, along x": rate(lambda f: mean_spectrum(f, dim="x", dx_km=DX_KM), fields),
+        "labkit, along x": rate(lambda f: mean_spectrum(f, dim="x", **SPACING), fields),
         "numpy loop, radial": rate(numpy_radial_loop, values),
-        "labkit, radial": rate(lambda f: mean_spectrum(f, dim="radial", dx_km=DX_KM), fields),
+        "labkit, radial": rate(lambda f: mean_spectrum(f, dim="radial", **SPACING), fields),
         "labkit, autocorrelation along x": rate(lambda f: correlation(f, "x"), fields),
         "labkit, autocorrelation radial": rate(lambda f: correlation(f, "radial"), fields),
     }
@@ -97,7 +98,7 @@ def rates(size: int, count: int) -> dict[str, float]:
 
 def correlation(fields: xr.DataArray, direction: str) -> xr.DataArray:
     """With the whole set as one sample."""
-    return autocorrelation(fields, spacing_km=(DX_KM, DX_KM), direction=direction, over=("field",))
+    return autocorrelation(fields, **SPACING, direction=direction, over=("field",))
 
 
 def large_set(members: int, times: int, size: int) -> xr.DataArray:
@@ -109,10 +110,10 @@ def large_set(members: int, times: int, size: int) -> xr.DataArray:
 
 def large_steps(fields: xr.DataArray) -> dict[str, Callable[[], xr.DataArray]]:
     """What is asked of the large set, lazily, the lightest first."""
-    spacing = {"spacing_km": (DX_KM, DX_KM), "over": OVER}
+    spacing = SPACING | {"over": OVER}
     return {
-        "spectrum along x": lambda: mean_spectrum(fields, over=(*OVER, "y"), dim="x", dx_km=DX_KM),
-        "spectrum radial": lambda: mean_spectrum(fields, over=OVER, dim="radial", dx_km=DX_KM),
+        "spectrum along x": lambda: mean_spectrum(fields, over=(*OVER, "y"), dim="x", **SPACING),
+        "spectrum radial": lambda: mean_spectrum(fields, over=OVER, dim="radial", **SPACING),
         "autocorrelation along x": lambda: autocorrelation(fields, direction="x", **spacing),
         "autocorrelation radial": lambda: autocorrelation(fields, direction="radial", **spacing),
     }

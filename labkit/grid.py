@@ -203,7 +203,13 @@ def coarsening(fields: xr.Dataset | xr.DataTree) -> tuple[int, int]:
 
 
 def cautions(fields: xr.Dataset | xr.DataTree) -> list[str]:
-    """What has to be known before distances are read off a grid, a sentence each."""
+    """What has to be known before distances are read off a grid, or two are compared, a sentence each."""
+    aligned = str(fields.attrs.get("alignment", "checked"))
+    said = [] if aligned == "checked" else [f"Whether coarse cells lie where the fine ones do is {aligned}."]
+    return said + _of_distances(fields)
+
+
+def _of_distances(fields: xr.Dataset | xr.DataTree) -> list[str]:
     if not spacing_known(fields):
         return [
             "The file tells neither x and y nor lat and lon: a cell is taken for 1 km. Distances count cells, and what "

@@ -1,7 +1,8 @@
 """Fields in the registry's units, whatever a file calls its own (UDUNITS, through cf-units).
 
-What a file says is converted or refused by name. Where it says nothing the registry's unit is taken, and values that
-cannot be in that unit are a question to the user, who answers with `units`.
+What a file says is converted or refused by name. Where it says nothing the registry's unit is taken. Values that cannot
+be in a unit are a question to the user, who answers with `units`: `check_plausible` asks it at opening of what has
+none, `check_range` while data are read to be learnt from, whatever the file calls its unit.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ _SPELLINGS = {
 _KILOGRAMS_A_METRE = cf_units.Unit("1000 kg m-3")  # of liquid water
 _PERCENTILES = (1, 50, 99)
 _NEVER_WRITTEN = 1e30  # the NetCDF library's fill value is larger
+_BEYOND = 0.5  # of what nature keeps to: values off by more are in another unit, or no measurement
+_LOOKED_AT = 16  # fields, where the file and the user say different units
 
 
 def in_our_units(
@@ -49,7 +52,8 @@ def in_our_units(
 ) -> dict[str, xr.DataArray]:
     """The fields, lazily, in the units of the registry, which `units` of each then names.
 
-    units: of variables, by the file's or the registry's name, of which the file says none or one that cannot be theirs.
+    units: of variables, by the file's or the registry's name, of which the file says none or one that cannot be theirs,
+    by what it measures or by the values, of which some are read where it is not the one said here.
     otherwise: the unit wanted of variables that the registry does not know; without it theirs stays. Raises DataError
     for a unit that cannot be converted. Where there is none, ours is taken: see `check_plausible`.
     """
@@ -71,6 +75,33 @@ def check_plausible(fields: Mapping[str, xr.DataArray], what: str, *, units: Map
             _check_field(name, field, lookup(name), what)
 
 
+def check_range(name: str, least: float, mean: float, most: float, what: str, *, theirs: str = "") -> None:
+    """DataError where values of such a range, in the registry's unit, are of another: their mean is not what nature
+    keeps to, or they go beyond it by half of its width. theirs: the unit that the file names."""
+    known = lookup(name)
+    if _fits(known, least, mean, most):
+        return
+    said = f", where the file says {theirs}" if theirs not in ("", known.units) else ""
+    raise _implausible(name, known, what, f"values of {least:.4g} to {most:.4g} {known.units}, about {mean:.4g}{said}")
+
+
+def _fits(known: Variable, least: float, mean: float, most: float) -> bool:
+    low, high = known.plausible or (-np.inf, np.inf)
+    beyond, slack = _BEYOND * (high - low), 1e-4 * (high - low)
+    return low - slack <= mean <= high + slack and low - beyond <= least and most <= high + beyond
+
+
+def _implausible(name: str, known: Variable, what: str, found: str) -> DataError:
+    low, high = known.plausible
+    return DataError(
+        f"units of {name} in {what}",
+        found=found,
+        expected=f"{known.units}, in which {known.long_name} lies within {low:g} to {high:g}",
+        todo=f"say which they are: units={{'{name}': '...'}}, in the terminal --units {name}=...; or mark what was not "
+        "measured as missing (NaN)",
+    )
+
+
 def _check_field(name: str, field: xr.DataArray, known: Variable, what: str) -> None:
     middle = {dim: field.sizes[dim] // 2 for dim in field.dims if dim not in ("y", "x")}
     values = np.asarray(field.isel(middle).values, np.float64)
@@ -81,12 +112,8 @@ def _check_field(name: str, field: xr.DataArray, known: Variable, what: str) -> 
     least, most = known.plausible
     slack = 1e-4 * (most - least)  # packed to 16 bits, what is zero may be a little less
     if low < least - slack or high > most + slack:
-        raise DataError(
-            f"units of {name} in {what}",
-            found=f"none, and values about {median:.4g} ({low:.4g} to {high:.4g})",
-            expected=f"{known.units}, in which {known.long_name} lies within {least:g} to {most:g}",
-            todo=f"say which they are: units={{'{name}': '...'}}, in the terminal --units {name}=...",
-        )
+        found = f"none, and values about {median:.4g} ({low:.4g} to {high:.4g})"
+        raise _implausible(name, known, what, found)
 
 
 def check_told(told: Mapping, names: Collection[str], what: str, *, said: str = "units") -> None:
@@ -138,7 +165,7 @@ def is_degrees(units: str) -> bool:
 
 def _converted(name: str, field: xr.DataArray, known: Variable, what: str, told: str | None) -> xr.DataArray:
     theirs = str(field.attrs.get("units", "")).strip()
-    if told and (not theirs or (known.units and factor_and_offset(theirs, known) is None)):
+    if told and (not theirs or (known.units and not _may_be(theirs, field, known, told.strip()))):
         theirs = told.strip()
     ours = known.units or theirs
     attrs = field.attrs | ({"units": ours} if ours else {})
@@ -151,6 +178,18 @@ def _converted(name: str, field: xr.DataArray, known: Variable, what: str, told:
     if (factor, offset) == (1, 0):
         return field.assign_attrs(attrs)
     return (field.astype(np.float32) * factor + offset).assign_attrs(attrs)
+
+
+def _may_be(theirs: str, field: xr.DataArray, known: Variable, told: str) -> bool:
+    """Whether a field may be in the unit that its file names, where another was told."""
+    change = factor_and_offset(theirs, known)
+    if change is None or known.plausible is None or change == factor_and_offset(told, known):
+        return change is not None
+    n = field.sizes.get("time", 1)
+    some = field.isel(time=slice(None, None, -(-n // _LOOKED_AT))) if "time" in field.dims else field
+    values = np.asarray(some.values, np.float64)
+    values = change[0] * values[np.abs(values) < _NEVER_WRITTEN] + change[1]
+    return not values.size or _fits(known, values.min(), values.mean(), values.max())
 
 
 def _equivalents(unit: cf_units.Unit | None, known: Variable) -> list[cf_units.Unit]:

@@ -271,4 +271,4 @@ def test_a_physicsnemo_checkpoint_is_called_by_its_name(tmp_path, read):
 def test_a_line_of_cells_has_no_waves_across_it(shape, dim):
     field = xr.DataArray(np.zeros(shape), dims=("y", "x"))
     with pytest.raises(DataError, match=r"spectrum: found .*1.* cells"):
-        power_spectrum(field, dx_km=1.0, dim=dim)
+        power_spectrum(field, spacing_km=(1.0, 1.0), dim=dim)

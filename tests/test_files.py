@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from labkit.cli import main
 from labkit.data.batches import load
 from labkit.data.catalogue import open_pairs
 from labkit.data.files import open_files
@@ -109,10 +110,36 @@ def test_foreign_units_become_ours_and_what_is_not_said_is_asked(tmp_path):
                                        "units": {"t2m": "degC", "u10": "knots"}}))  # fmt: skip
 
 
+def test_values_that_are_not_in_the_unit_of_the_file_are_not_learnt_from_until_it_is_said(tmp_path):
+    coarse, fine = fields(factor=FACTOR), fields()
+    fine["t2m"] = (fine["t2m"] - 273.15).assign_attrs(units="K")
+    files = save(tmp_path, coarse, fine)
+    with pytest.raises(DataError, match=r"units of t2m in the target: found values of .* K, about"):
+        compute_statistics(open_files(*files))
+    pairs = open_files(*files, units={"t2m": "degC"})  # also said of the input, which is right
+    assert_true_everywhere(pairs)
+    assert compute_statistics(pairs).target["t2m"].mean == pytest.approx(float(fields()["t2m"].mean()), rel=1e-5)
+
+
 def test_whether_grids_were_seen_to_fit_is_said(tmp_path):
     assert open_files(*save(tmp_path)).attrs["alignment"] == "checked"
     bare = fields(factor=FACTOR).drop_vars(["lat", "lon"])
     assert "taken for granted" in open_files(*save(tmp_path, bare)).attrs["alignment"]
+    static = fields(times=HOURS[:1]).isel(time=0, drop=True)[["t2m"]].rename(t2m="height")
+    for invariant, said in ((static, "checked"), (static.drop_vars(["lat", "lon"]), "both invariants and target")):
+        invariant.to_netcdf(tmp_path / f"{said}.nc")
+        assert said in open_files(*save(tmp_path), invariant=tmp_path / f"{said}.nc").attrs["alignment"]
+
+
+@pytest.mark.parametrize("verb", [["data"], ["spectra", "--direction", "x"]], ids=lambda words: words[0])
+def test_grids_that_are_taken_as_aligned_are_told_in_the_terminal(tmp_path, capsys, verb):
+    bare = fields(factor=FACTOR).drop_vars(["lat", "lon"])
+    for coarse, said in ((None, False), (bare, True)):
+        files = [f"{name}={path}" for name, path in zip(("input", "target"), save(tmp_path, coarse), strict=True)]
+        assert main([verb[0], "files", *files, *verb[1:]]) == 0
+        found = capsys.readouterr().err
+        assert ("note: Whether coarse cells lie where the fine ones do is taken for granted" in found) == said
+        assert found.count("note: Whether") == said
 
 
 def test_zarr_is_read_as_well(tmp_path):

@@ -18,6 +18,12 @@ OUTPUTS = ["2t", "10u", "10v", "tp"]
 GRID = (80, 96)
 
 
+def level(i, name):
+    """About what the `i`th variable of a group is: each has its own, and such as nature keeps to."""
+    low, high = lookup(name).plausible or (0.0, 3000.0)
+    return low + (i + 1) / 30 * (high - low)
+
+
 def write(path, n=10, *, coord=None, upside_down=False, time="i8", nan=False, inputs=INPUTS, outputs=OUTPUTS, skip=()):
     """A file in exactly HRRR-Mini's layout, with random fields on a small HRRR grid."""
     rng = np.random.default_rng(0)
@@ -37,7 +43,7 @@ def write(path, n=10, *, coord=None, upside_down=False, time="i8", nan=False, in
             made.createDimension("y", size)
             made.createDimension("x", size)
             for i, name in enumerate(names):
-                values = 100.0 * i + rng.standard_normal((n, size, size))
+                values = level(i, name) + rng.standard_normal((n, size, size))
                 values[3, 2, 1] = np.nan if nan else values[3, 2, 1]
                 made.createVariable(name, "f4", ("sample", "y", "x"))[:] = values
                 made[name].units = lookup(name).units or "1"
@@ -47,7 +53,7 @@ def write(path, n=10, *, coord=None, upside_down=False, time="i8", nan=False, in
             made.createDimension("x", GRID[1])
             row, column = np.mgrid[: GRID[0], : GRID[1]]
             latitude = 30 + (GRID[0] - row if upside_down else row) * 0.03
-            fields = {"latitude": latitude, "longitude": -100 + column * 0.03, "elev_mean": row * 1000 + column}
+            fields = {"latitude": latitude, "longitude": -100 + column * 0.03, "elev_mean": row * 100 + column}
             for name, values in {**fields, "lsm_mean": row % 2}.items():
                 made.createVariable(name, "f4", ("y", "x"))[:] = values
                 made[name].units = lookup(name).units or "1"
@@ -74,8 +80,9 @@ def test_chosen_channels_come_in_the_order_asked_for(tmp_path):
     path, _ = write(tmp_path / "mini.nc")
     pairs = open_hrrr_mini(path, input_channels=["msl", "u10"], target_channels=["10v", "u10"])
     assert pairs.input_channels == ["msl", "u10"] and pairs.target_channels == ["v10", "u10"]
-    assert pairs.target.mean(("time", "y", "x")).values == pytest.approx([200, 100], abs=0.1)
-    assert pairs.input.mean(("time", "y_in", "x_in")).values == pytest.approx([2500, 2000], abs=0.2)
+    assert pairs.target.mean(("time", "y", "x")).values == pytest.approx([level(2, "10v"), level(1, "10u")], abs=0.1)
+    wanted = [level(25, "msl"), level(20, "u10")]
+    assert pairs.input.mean(("time", "y_in", "x_in")).values == pytest.approx(wanted, abs=0.2)
 
 
 @pytest.mark.parametrize("time", ["i8", "u8"])
@@ -97,8 +104,8 @@ def test_each_sample_has_the_invariants_of_its_place(tmp_path):
     path, coord = write(tmp_path / "mini.nc")
     pairs = open_hrrr_mini(path, chunk=3)
     orography = pairs.invariant.sel(channel="orography").values
-    np.testing.assert_array_equal(orography[:, 0, 0], coord @ [1000, 1])
-    np.testing.assert_array_equal(orography[:, 63, 63], (coord + 63) @ [1000, 1])
+    np.testing.assert_array_equal(orography[:, 0, 0], coord @ [100, 1])
+    np.testing.assert_array_equal(orography[:, 63, 63], (coord + 63) @ [100, 1])
     assert np.isnan(pairs.target.lat).all()
 
 
@@ -112,7 +119,7 @@ def test_rows_from_north_to_south_are_turned_over_in_all_groups(tmp_path):
     path, _ = write(tmp_path / "mini.nc", upside_down=True, coord=np.tile([[5, 7]], (10, 1)))
     pairs = open_hrrr_mini(path)
     assert (pairs.target.lat.diff("y") > 0).all()
-    assert (pairs.invariant.sel(channel="orography")[:, 0, 0].values == (5 + 63) * 1000 + 7).all()
+    assert (pairs.invariant.sel(channel="orography")[:, 0, 0].values == (5 + 63) * 100 + 7).all()
     with netCDF4.Dataset(path) as file:
         np.testing.assert_array_equal(pairs.target[:, 0].values, file["output/2t"][:, ::-1])
         np.testing.assert_array_equal(pairs.input[:, 0].values, file["input/u1000"][:, ::-1])
@@ -122,7 +129,7 @@ def test_it_trains_with_its_own_stats_json(tmp_path):
     path, _ = write(tmp_path / "mini.nc")
     groups = {"input": INPUTS, "output": OUTPUTS, "invariant": ["elev_mean", "lsm_mean"]}
     entries = {
-        g: {name: {"mean": 100.0 * i, "std": 2.0} for i, name in enumerate(names)} for g, names in groups.items()
+        g: {name: {"mean": level(i, name), "std": 2.0} for i, name in enumerate(names)} for g, names in groups.items()
     }
     (tmp_path / "stats.json").write_text(json.dumps(entries))
     pairs, statistics = open_hrrr_mini(path), Statistics.load(tmp_path / "stats.json")
@@ -131,7 +138,8 @@ def test_it_trains_with_its_own_stats_json(tmp_path):
     assert batch.invariant.shape == (4, 2, 64, 64)
     assert batch.target.std().item() == pytest.approx(0.5, rel=0.05) and abs(batch.target.mean().item()) < 0.02
     own = compute_statistics(pairs)
-    assert own.target["u10"].mean == pytest.approx(100, abs=0.1) and own.target["u10"].std == pytest.approx(1, abs=0.02)
+    assert own.target["u10"].mean == pytest.approx(level(1, "10u"), abs=0.1)
+    assert own.target["u10"].std == pytest.approx(1, abs=0.02)
 
 
 def test_nan_is_named_when_the_sample_is_read(tmp_path):

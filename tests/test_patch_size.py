@@ -29,7 +29,6 @@ def reach(side, high=None, fold=None, *, zero=None, rho=0.1, sure=0.05, end=0.0,
         "e_folding": side / 4 if fold is None else fold,
         "zero_crossing": side * np.nan if zero is None else zero,
         "trend": side * 0 + trend,
-        "strips": side * 0,
     }
     data = {name: (("variable", "direction"), np.asarray(array, float)) for name, array in values.items()}
     curve = np.broadcast_to(np.append(np.full(200, rho), end), (*side.shape, 201))

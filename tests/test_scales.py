@@ -53,6 +53,17 @@ def test_a_model_that_is_the_truth_is_resolved_and_a_smooth_one_is_not(tree):
     assert np.isnan(once.resolution["regression"]) and np.isfinite(once.seeming["regression"])  # one time cannot tell
 
 
+@pytest.mark.parametrize("along", ["x", "y"])
+def test_a_wave_keeps_its_wavelength_on_cells_that_are_not_square(tree, along):
+    """Cells of 4 x 8 km, along y and x: a wave of 32 km in every spectrum that has it."""
+    copy = tree.copy(deep=True)
+    copy.dataset = copy.to_dataset().assign_coords(y=copy.y / 2)
+    copy["truth"]["t2m"][:] = np.cos(2 * np.pi * copy[along] / 32).broadcast_like(copy["truth"]["t2m"]).values
+    for direction in (along, "radial"):
+        truth = spectra_data(copy, "t2m", direction=direction, window=None).spectra["truth"]
+        assert float(truth.wavelength[int(truth.argmax("wavenumber"))]) == pytest.approx(32, rel=0.02)
+
+
 def test_lengths_have_intervals_that_hold_them(tree):
     found = correlation_data(tree, "t2m", quantity="residual", direction="x")
     length = float(found.lengths.e_folding.sel(source="truth"))

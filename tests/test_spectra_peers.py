@@ -27,7 +27,7 @@ def test_radial_spectrum_is_that_of_pysteps(rng, n):
     k = np.hypot(np.fft.fftfreq(n, 2.0)[:, None], np.fft.fftfreq(n, 2.0))
     steeper = np.fft.ifft2(np.fft.fft2(centred) * np.sqrt(k)).real
     peer, frequency = rapsd(steeper, fft_method=np.fft, return_freq=True, d=2.0)
-    ours = power_spectrum(field, dim="radial", dx_km=2.0)[: len(peer) - 1]
+    ours = power_spectrum(field, dim="radial", spacing_km=(2.0, 2.0))[: len(peer) - 1]
     rings = np.rint(k * n * 2.0).astype(int)
     means = np.bincount(rings.ravel(), k.ravel()) / np.bincount(rings.ravel())
     np.testing.assert_allclose(ours.wavenumber, means[1 : len(peer)])
@@ -46,7 +46,7 @@ def test_line_spectrum_is_that_of_xrft(rng, window, n):
         warnings.simplefilter("ignore")
         peer = xrft.power_spectrum(field, **options).transpose("y", "freq_x")
     # xrft's window is periodic and ours symmetric about the middle, half a cell apart.
-    ours = power_spectrum(field, dim="x", dx_km=2.0, window=window)
+    ours = power_spectrum(field, dim="x", spacing_km=(1.0, 2.0), window=window)
     np.testing.assert_allclose(ours.wavenumber, peer.freq_x[1:])
     if window:
         peer, ours = peer.mean("y"), ours.mean("y")
@@ -64,7 +64,7 @@ def test_two_workers_of_a_cluster_give_the_same(rng):
     def both(of):
         return xr.Dataset(
             {
-                "psd": power_spectrum(of, dim="radial", dx_km=3.0, dy_km=2.0).mean(["ensemble", "time"]),
+                "psd": power_spectrum(of, dim="radial", spacing_km=(2.0, 3.0)).mean(["ensemble", "time"]),
                 "rho": autocorrelation(of, **options),
             }
         )

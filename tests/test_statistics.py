@@ -8,7 +8,7 @@ import pytest
 import torch
 import xarray as xr
 
-from labkit.data.moments import Moments, merge, moments
+from labkit.data.moments import merge, moments
 from labkit.data.pairs import Pairs
 from labkit.data.statistics import ChannelStatistics, Statistics, _time_blocks, compute_statistics
 from labkit.errors import DataError
@@ -63,7 +63,7 @@ def test_merging_survives_a_large_offset():
 
 def test_merging_with_an_empty_part_changes_nothing():
     some = moments(np.random.default_rng(2).normal(5, 2, (3, 1, 4, 4)), ["identity"])
-    none = Moments(*(np.zeros(1) for _ in range(3)))
+    none = moments(np.full((1, 1, 4, 4), np.nan), ["identity"])
     for merged in (merge(some, none), merge(none, some)):
         np.testing.assert_array_equal(np.array(merged), np.array(some))
 
@@ -170,9 +170,45 @@ def test_reflectivity_is_not_transformed():
 
 def test_a_constant_channel_gets_unit_std_and_a_note():
     pairs = make_pairs()
-    flat = pairs.target.copy(data=da.full(pairs.target.shape, 273.15, chunks=7, dtype=np.float32))
-    channel = compute_statistics(Pairs(pairs.input, flat, pairs.invariant)).target["msl"]
+    flat = pairs.target.copy(data=da.full(pairs.target.shape, 99000.0, chunks=7, dtype=np.float32))
+    channel = compute_statistics(Pairs(pairs.input, flat[:, 1:], pairs.invariant)).target["msl"]
     assert channel.std == 1.0 and "constant" in channel.note
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "found"),
+    [
+        ("msl", [101_325e2], r"values of 1.013e\+07 to 1.013e\+07 Pa, about 1.013e\+07, where the file says hPa"),
+        ("tp", [0.0] * 19 + [5000.0], "values of 0 to 5000 mm h-1"),  # of a day, nearly all of it dry
+        ("t2m", [20.0], "values of 20 to 20 K, about 20, where the file says hPa"),
+        ("t2m", [285.0] * 19 + [-9999.0], "values of -9999 to 285 K"),
+        ("land_mask", [0.0, 0.0, 100.0], "values of 0 to 100 1"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["input", "target", "invariant"])
+def test_values_that_cannot_be_in_their_unit_are_refused_whatever_it_is_called(kind, name, values, found):
+    pairs = make_pairs()
+    array = getattr(pairs, kind)[..., :1, :, :].assign_coords(channel=[name], native_units=("channel", ["hPa"]))
+    array = array.copy(data=np.resize(np.float32(values), array.shape))
+    arrays = {"input": pairs.input, "target": pairs.target, "invariant": pairs.invariant} | {kind: array}
+    with pytest.raises(DataError, match=rf"units of {name} in the {kind}: found {found}.*units={{'{name}'"):
+        compute_statistics(Pairs(**arrays))
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("t2m", [220.0, 320.0]),
+        ("tp", [-1e-3] * 50 + [0.0, 620.0]),  # packed, and hail to a radar
+        ("reflectivity", [-99.0, 0.0, 60.0]),  # as some write no echo
+        ("foreign", [1e9, -1e9]),
+    ],
+)
+def test_what_nature_or_a_radar_does_is_learnt_from(name, values):
+    pairs = make_pairs()
+    array = pairs.target[:, :1].assign_coords(channel=[name])
+    array = array.copy(data=np.resize(np.float32(values), array.shape))
+    assert compute_statistics(Pairs(pairs.input, array, pairs.invariant)).target[name].std > 0
 
 
 @pytest.mark.parametrize(("value", "found"), [(np.nan, "no observed"), (np.inf, "infinite")])

@@ -109,6 +109,27 @@ def test_the_user_says_what_the_file_does_not_or_cannot_mean(theirs, factor):
         check_told({"v10": "knots"}, ["10u"], "test.nc")
 
 
+@pytest.mark.parametrize(
+    ("name", "unit", "said", "values"),
+    [
+        ("2t", "K", "degC", (-5, 30)),
+        ("mslp", "hPa", "Pa", (99_000, 103_000)),
+        ("tp", "m h-1", "mm/h", (0, 5)),
+        ("t2m", "", "degC", (-5, 30)),
+    ],
+)
+def test_the_user_is_right_where_the_values_are_not_in_the_unit_of_the_file(name, unit, said, values):
+    """And where the same is said of a file whose unit is right, that stays."""
+    values = np.linspace(*values, 40 * 64, dtype=np.float32).reshape(40, 8, 8)
+    values[20] = np.nan
+    wrong = xr.DataArray(values, dims=("time", "y", "x"), attrs={"units": unit})
+    right = wrong + (273.15 if said == "degC" else 0)
+    for field in (wrong, right.assign_attrs(units=lookup(name).units)):
+        found = in_our_units({name: field}, "test.nc", units={lookup(name).name: said})[name]
+        np.testing.assert_allclose(found, right, rtol=1e-6)
+        assert found.attrs["units"] == lookup(name).units
+
+
 def test_unknown_variables_keep_their_unit_or_take_the_one_wanted():
     field = xr.DataArray(np.full((2, 2), 10, np.float32), dims=("y", "x"), attrs={"units": "degC"})
     assert in_our_units({"skin": field}, "test.nc")["skin"].attrs["units"] == "degC"

@@ -19,7 +19,7 @@ from labkit.border import DAMAGE, TRACEBACK, unforeseen
 from labkit.cli.convert import add_convert
 from labkit.cli.scales import add_verbs
 from labkit.cli.storms import add_verb
-from labkit.cli.told import add_told, opened
+from labkit.cli.told import add_told, opened, warn
 from labkit.errors import Cancelled, ConfigError, LabError, OutOfSpace
 from labkit.store.atomic import FULL
 
@@ -271,10 +271,13 @@ def _stratified(tree, by: str):
 
 
 def _data(options) -> None:
+    import xarray as xr
+
     from labkit.config import apply_overrides
     from labkit.data.catalogue import open_pairs
 
     pairs = open_pairs(apply_overrides({"name": options.reader}, options.options))
+    warn(xr.Dataset(coords=pairs.target.coords, attrs=pairs.attrs))
     dy, dx = pairs.spacing_km
     first, last = pairs.target.time.values[[0, -1]].astype("datetime64[m]")
     print(f"input      {', '.join(pairs.input_channels)}")

@@ -33,7 +33,7 @@ def opened(path, options: argparse.Namespace):
 
 
 def warn(tree) -> None:
-    """Say what a tree's file does not say and is taken for granted."""
+    """Say what the file of a tree, or of a data set, does not say and is taken for granted."""
     from labkit.store.trees import cautions, units_assumed
 
     for sentence in filter(None, [*cautions(tree), units_assumed(tree)]):

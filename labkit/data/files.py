@@ -71,6 +71,7 @@ def open_files(
     gaps = {"missing_input": "mean"} if missing == "mask" else {}
     inputs = telling_gaps(inputs) if gaps else inputs
     statics = _invariants(invariant, invariant_channels, dims, fine, units)
+    doubts = [a for part in (coarse, statics) if (a := part.attrs.get("alignment", "checked")) != "checked"]
     pairs = Pairs(
         input=inputs.rename(y="y_in", x="x_in").assign_coords(stamps | _coarse_axes(y, x, inputs)).rename("input"),
         target=targets.rename("target"),
@@ -78,7 +79,7 @@ def open_files(
         mask=targets.notnull().all("channel").rename("mask") if missing == "mask" else None,
         attrs={
             "source": f"{Path(input).name} and {Path(target).name}",
-            "alignment": coarse.attrs["alignment"],
+            "alignment": "; ".join(doubts) or "checked",
             **_projection(fine),
             **gaps,
         },
@@ -170,7 +171,7 @@ def _invariants(path, names: Sequence[str] | None, dims, fine: xr.Dataset, units
     dataset = covering_cells(dataset, fine, "invariants")
     if dataset.sizes.get("time") == 1:
         dataset = dataset.isel(time=0)
-    return _channels(dataset, "invariant", names, ("channel", "y", "x"), units)
+    return _channels(dataset, "invariant", names, ("channel", "y", "x"), units).assign_attrs(dataset.attrs)
 
 
 def _coarse_axes(y: np.ndarray, x: np.ndarray, inputs: xr.DataArray) -> dict[str, np.ndarray]:

@@ -129,7 +129,7 @@ def _crops(path, static: xr.Dataset, corners: np.ndarray, names: tuple[str, ...]
         meta=np.empty((0, 0, 0, 0), np.float32),
     )
     like = stack(chosen, ("channel", "y", "x"), f"invariant of {Path(path).name}")
-    kept = {name: like.coords[name] for name in ("channel", "native", "units")}
+    kept = {name: like.coords[name] for name in ("channel", "native", "units", "native_units")}
     return xr.DataArray(data, dims=("time", "channel", "y", "x"), coords=kept)
 
 

@@ -10,17 +10,19 @@ import torch
 
 
 class Moments(NamedTuple):
-    """Number of values, mean and sum of squared deviations, each (channel,) float64."""
+    """Number of values, mean, sum of squared deviations, the smallest and the largest, each (channel,) float64."""
 
     count: np.ndarray
     mean: np.ndarray
     deviation: np.ndarray
+    least: np.ndarray
+    most: np.ndarray
 
 
 def moments(block: np.ndarray, transforms: Sequence[str]) -> Moments:
     """Moments of a block (time, channel, y, x) per channel, without NaN."""
     rows = [_channel_moments(block[:, c], transform) for c, transform in enumerate(transforms)]
-    return Moments(*np.array(rows, np.float64).reshape(-1, 3).T)
+    return Moments(*np.array(rows, np.float64).reshape(-1, len(Moments._fields)).T)
 
 
 def merge(a: Moments, b: Moments) -> Moments:
@@ -29,19 +31,21 @@ def merge(a: Moments, b: Moments) -> Moments:
     share = b.count / np.maximum(count, 1)
     with np.errstate(invalid="ignore"):
         delta = b.mean - a.mean
-        return Moments(count, a.mean + delta * share, a.deviation + b.deviation + delta**2 * a.count * share)
+        deviation = a.deviation + b.deviation + delta**2 * a.count * share
+        extremes = np.minimum(a.least, b.least), np.maximum(a.most, b.most)
+        return Moments(count, a.mean + delta * share, deviation, *extremes)
 
 
-def _channel_moments(values: np.ndarray, transform: str) -> tuple[float, float, float]:
+def _channel_moments(values: np.ndarray, transform: str) -> tuple[float, ...]:
     values = values.astype(np.float64).ravel()
     values = values[~np.isnan(values)]
     if not values.size:
-        return 0.0, 0.0, 0.0
+        return 0.0, 0.0, 0.0, np.inf, -np.inf
     if transform == "log1p":
         values = log1p(values)
     with np.errstate(invalid="ignore"):  # infinite values end as a non-finite deviation, reported by channel
         mean = values.mean()
-        return values.size, mean, np.square(values - mean).sum()
+        return values.size, mean, np.square(values - mean).sum(), values.min(), values.max()
 
 
 def log1p(values):

@@ -127,11 +127,13 @@ def stack(
     """Variables of the same dimensions as one float32 array with `channel` second to the time, or first without it.
 
     `dims` are those of the result. `channel` holds the registry's names, `native` along it those of the file; values
-    are in `units`, the registry's where it knows the variable (see `labkit.units`, also for the argument `units`).
+    are in `units`, the registry's where it knows the variable (see `labkit.units`, also for the argument `units`), and
+    were in `native_units`.
     """
     axis = dims.index("channel")
     named = {str(variable.name): variable for variable in variables}
     check_plausible(named, what, units=units)
+    theirs = [str(variable.attrs.get("units", "")) for variable in variables]
     variables = list(in_our_units(named, what, units=units).values())
     data = da.stack([da.asarray(variable.data) for variable in variables], axis=axis).astype(np.float32)
     native = list(named)
@@ -139,6 +141,7 @@ def stack(
         "channel": [canonical(name) for name in native],
         "native": ("channel", native),
         "units": ("channel", [str(variable.attrs.get("units", "")) for variable in variables]),
+        "native_units": ("channel", theirs),
     }
     # one chunk over all but the time: channels of a sample are always used together
     whole = {i: -1 for i, dim in enumerate(dims) if dim != "time"}
@@ -149,7 +152,8 @@ def telling_gaps(coarse: xr.DataArray) -> xr.DataArray:
     """The coarse input (time, channel, y, x) with the channel `observed`, the share of the others that a cell has: what
     a network must be told where missing values are set to the mean (the pairs' attribute `missing_input`)."""
     share = coarse.notnull().mean("channel").astype(np.float32).expand_dims(channel=["observed"])
-    share = share.assign_coords(native=("channel", ["observed"]), units=("channel", ["1"]))
+    told = {"native": "observed", "units": "1", "native_units": "1"}
+    share = share.assign_coords({name: ("channel", [value]) for name, value in told.items()})
     return xr.concat([coarse, share], "channel").transpose(*coarse.dims).chunk(channel=-1)
 
 

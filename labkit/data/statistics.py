@@ -23,6 +23,7 @@ from labkit.data.moments import Moments, expm1, log1p, merge, moments
 from labkit.data.pairs import Pairs
 from labkit.errors import DataError
 from labkit.store.atomic import atomic_write
+from labkit.units import check_range
 from labkit.variables import canonical, lookup
 
 KINDS = ("input", "invariant", "target")
@@ -138,7 +139,7 @@ def compute_statistics(
     Values that are NaN, as masked ones are, are left out. `transforms` overrides the registry's by channel name. With
     `max_samples` only about that many samples, in chunks evenly spread in time, are read. `progress(done, total)`
     counts samples.
-    Raises DataError where a channel has no observed or has infinite values.
+    Raises DataError where a channel has no observed or has infinite values, or such as cannot be in its unit.
     """
     chosen = {kind: _transforms(getattr(pairs, kind), transforms or {}) for kind in KINDS}
     blocks = _time_blocks(pairs, max_samples)
@@ -155,8 +156,7 @@ def compute_statistics(
             progress(done, total)
     if pairs.invariant.ndim == 3:
         sums["invariant"] = moments(pairs.invariant.values[None], chosen["invariant"])
-    names = {kind: [str(name) for name in getattr(pairs, kind).channel.values] for kind in KINDS}
-    return Statistics(**{kind: _finish(kind, names[kind], chosen[kind], sums[kind]) for kind in KINDS})
+    return Statistics(**{kind: _finish(kind, getattr(pairs, kind), chosen[kind], sums[kind]) for kind in KINDS})
 
 
 @dask.delayed(pure=False)
@@ -210,9 +210,15 @@ def _check_transform(transform: str) -> str:
     return transform
 
 
-def _finish(kind: str, names: list[str], transforms: list[str], sums: Moments) -> dict[str, ChannelStatistics]:
-    rows = zip(names, transforms, *sums, strict=True)
-    return {name: _finish_channel(f"{kind} channel {name}", transform, *row) for name, transform, *row in rows}
+def _finish(kind: str, array: xr.DataArray, transforms: list[str], sums: Moments) -> dict[str, ChannelStatistics]:
+    names = [str(name) for name in array.channel.values]
+    theirs = array["native_units"].values if "native_units" in array.coords else [""] * len(names)
+    found = {}
+    for name, unit, transform, count, mean, deviation, *extremes in zip(names, theirs, transforms, *sums, strict=True):
+        found[name] = _finish_channel(f"{kind} channel {name}", transform, count, mean, deviation)
+        least, middle, most = (expm1(v) if transform == "log1p" else v for v in (extremes[0], mean, extremes[1]))
+        check_range(name, least, middle, most, f"the {kind}", theirs=str(unit))
+    return found
 
 
 def _finish_channel(what: str, transform: str, count: float, mean: float, deviation: float) -> ChannelStatistics:

@@ -123,8 +123,7 @@ def spectra_data(
     fields = scale_fields(tree, variable, quantity=quantity, box=box, times=times)
     # rings need whole fields, of which a source with gaps has none; of rows and columns those with gaps are left out
     fields = fields if direction == "radial" else _on_common_cells(fields)
-    dy, dx = spacing_km(tree)
-    options = {"dim": direction, "dx_km": dx, "dy_km": dy, "window": window, "detrend": detrend}
+    options = {"dim": direction, "spacing_km": spacing_km(tree), "window": window, "detrend": detrend}
     kept = ("ensemble", "time", "wavenumber")
     series = {s: power_spectrum(a, **options) for s, a in fields.items()}
     series = _where_whole(

@@ -24,6 +24,7 @@ from labkit.store.checkpoints import load_checkpoint, load_header, reading_check
 from labkit.store.runs import RunFolder
 from labkit.training import Trainer, check_header
 
+LOOKED_AT = 16  # samples, where the statistics come from a file
 MOST_CELLS = 2**28  # of a domain; a damaged header may say anything
 
 
@@ -218,5 +219,7 @@ def _statistics(config: RecipeConfig, folder: RunFolder, pairs: Pairs) -> Statis
     if folder.statistics_path.exists() and (folder.path / "config.yaml").exists():
         return Statistics.from_dict(folder.load_statistics())
     if config.data.statistics_file:
-        return Statistics.load(Path(config.data.statistics_file))
+        statistics = Statistics.load(Path(config.data.statistics_file))
+        compute_statistics(pairs, max_samples=LOOKED_AT)  # whose units may not be those of the file's data
+        return statistics
     return compute_statistics(pairs, max_samples=config.data.statistics_samples)

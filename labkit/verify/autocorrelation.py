@@ -43,7 +43,7 @@ def autocorrelation(
     itself is added back (`_mean_error`), so that lengths are right in domains of few of them, where there are times
     enough. Of one time its own mean is taken off, as with "each".
     "each": every field's own mean, whatever it is; what is left adds up to nothing, so that the curve is too low and
-    falls below zero somewhere (1/e at 0.28, 0.43, 0.69, 0.92 of the length in domains of 1, 2, 5, 10 lengths).
+    falls below zero somewhere (1/e at 0.25, 0.44, 0.75, 0.91 of the length in domains of 1, 2, 5, 10 lengths).
     None: nothing, for what has a mean of zero, such as what a regression leaves.
     """
     sums = pair_sums(field, spacing_km=spacing_km, direction=direction, centre=centre)

@@ -19,7 +19,7 @@ from scipy.spatial import cKDTree
 
 from labkit.errors import DataError
 from labkit.grid import SPACE
-from labkit.verify.slopes import axis_km, slopes, smoothed, spacing_of, widths_of
+from labkit.verify.slopes import axis_km, slopes, smoothed, widths_of
 
 SMOOTH_KM = 12.0
 LAPSE = 6.5e-3  # K/m
@@ -124,7 +124,7 @@ def section(
     if not length > 0:
         todo = "drag the end away from the start"
         raise DataError("section", found=f"a line from {start} to the same place", expected="two places", todo=todo)
-    step = step_km or min(map(abs, spacing_of(fields)))
+    step = step_km or min(abs(np.diff(axis_km(fields, axis)).mean()) for axis in SPACE)
     share = np.linspace(0, 1, max(2, int(np.ceil(length / step)) + 1))
     x, y = (a + share * (b - a) for a, b in zip(start, end, strict=True))
     placed = [name for name, coordinate in fields.coords.items() if len(set(SPACE) & set(coordinate.dims)) == 2]
@@ -180,7 +180,7 @@ def _options(field: xr.DataArray, smooth_km: float, least: float = 0.0, least_km
             found = f"{abs(values[-1] - values[0]):g} km along {name}, smoothed over {smooth_km:g} km"
             todo = f"give {name} in km, not in degrees, or smooth over less"
             raise DataError("front", found=found, expected="a domain wider than the smoothing", todo=todo)
-    dy, dx = spacing_of(field)
+    dy, dx = (float(np.diff(axes[axis]).mean()) for axis in SPACE)  # negative where an axis runs south or west
     grid = {"spacing": (dy, dx), "widths": widths_of(field, dx), "smooth_km": smooth_km}
     return axes | grid | {"least": least, "least_km": least_km}
 

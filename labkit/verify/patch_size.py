@@ -222,7 +222,7 @@ def _decide(reach: xr.Dataset, direction: str) -> tuple[str, float, str]:
         )
     one = reach.isel(variable=int(reach.side_high.values.argmax()))
     name, low, side, high = str(one["variable"].values), *(float(one[k]) for k in ("side_low", "side", "side_high"))
-    need = f"{side:.0f} km ({low:.0f} to {high:.0f}, 95 %{' for the weather of these times' if one.strips else ''})"
+    need = f"{side:.0f} km ({low:.0f} to {high:.0f}, 95 %)"
     why = f"so that a cell beyond the edge tells less than {TOLD:.0%} of the middle"
     return name, high, f"Along {direction} {name} needs most: {need}, {why}."
 

@@ -9,7 +9,7 @@ import xarray as xr
 from scipy import ndimage
 
 from labkit.errors import DataError
-from labkit.grid import SPACE, latitude_longitude
+from labkit.grid import latitude_longitude
 from labkit.sphere import distance_km
 from labkit.units import kilometres
 
@@ -35,11 +35,6 @@ def axis_km(field: xr.DataArray | xr.Dataset, axis: str) -> np.ndarray:
         found = f"cells {abs(apart.mean()):g} km apart along {axis}"
         raise DataError("front", found=found, expected=f"{FARTHEST_KM:g} km or less", todo=f"say the units of {axis}")
     return values
-
-
-def spacing_of(field: xr.DataArray | xr.Dataset) -> tuple[float, float]:
-    """(dy, dx) in km; negative where an axis runs south or west."""
-    return tuple(float(np.diff(axis_km(field, axis)).mean()) for axis in SPACE)
 
 
 def widths_of(field: xr.DataArray, dx: float) -> np.ndarray | float:

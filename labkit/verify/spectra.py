@@ -26,8 +26,7 @@ def power_spectrum(
     field: xr.DataArray,
     *,
     dim: str = "x",
-    dx_km: float,
-    dy_km: float | None = None,
+    spacing_km: tuple[float, float],
     window: str | None = None,
     detrend: str | None = "mean",
 ) -> xr.DataArray:
@@ -35,8 +34,7 @@ def power_spectrum(
 
     The field (..., y, x) becomes (..., y, wavenumber) for dim "x", (..., x, wavenumber) for "y" and (..., wavenumber)
     for "radial"; `wavelength` (km) and `width` (cycles/km, of what a value stands for) are coordinates beside
-    `wavenumber` (cycles/km). Units^2 km: `sum(psd * width)` is the variance. dy_km: spacing along y, by default that
-    along x.
+    `wavenumber` (cycles/km). Units^2 km: `sum(psd * width)` is the variance. spacing_km: (dy, dx).
 
     window: None, for which that sum is exact along x or y (Parseval); "hann", divided by its mean square, so that the
     sum is right in expectation; "dct", the cosine transform (Denis et al. 2002), exact again and with wavelengths up to
@@ -52,13 +50,12 @@ def power_spectrum(
     _choose("direction", dim, DIRECTIONS)
     _choose("window", window, WINDOWS)
     _choose("detrending", detrend, DETRENDS)
-    dy_km = dx_km if dy_km is None else dy_km
     core = ["y", "x"] if dim == "radial" else [dim]
     shape = [field.sizes[name] for name in core]
     if min(shape) < 2:
         cells, todo = " x ".join(map(str, shape)), "look at a larger domain, or along its longer side (direction)"
         raise DataError("spectrum", found=f"{cells} cells", expected="2 or more along each", todo=todo)
-    spacing = [{"y": dy_km, "x": dx_km}[name] for name in core]
+    spacing = [spacing_km[name == "x"] for name in core]
     if dim == "radial":
         rings = annuli(shape, spacing, cosine=window == "dct")
         wavenumber, width = rings.wavenumber, rings.width
@@ -95,18 +92,17 @@ def mean_spectrum(field: xr.DataArray, *, over: Sequence[str] | None = None, **o
     return spectrum.mean(names)
 
 
-def spectral_ratio(members: xr.DataArray, reference: xr.DataArray, *, dx_km: float, **options) -> xr.DataArray:
-    """Mean power spectrum of `members` over that of `reference`, by wavenumber (cycles/km); 1 is right."""
-    return mean_spectrum(members, dx_km=dx_km, **options) / mean_spectrum(reference, dx_km=dx_km, **options)
+def spectral_ratio(members: xr.DataArray, reference: xr.DataArray, **options) -> xr.DataArray:
+    """`mean_spectrum` of `members` over that of `reference`, by wavenumber (cycles/km); 1 is right."""
+    return mean_spectrum(members, **options) / mean_spectrum(reference, **options)
 
 
 def coherence(
-    first: xr.DataArray, second: xr.DataArray, *, over: Sequence[str], dx_km: float, dy_km: float | None = None
+    first: xr.DataArray, second: xr.DataArray, *, over: Sequence[str], spacing_km: tuple[float, float]
 ) -> xr.DataArray:
     """Squared coherence of two fields by radial wavenumber, 0 to 1: |<A B*>|^2 / (<|A|^2> <|B|^2>), means over the
     waves of an annulus and over the dimensions `over`. For n independent waves of strangers it is 1/n."""
-    shape = [first.sizes["y"], first.sizes["x"]]
-    rings = annuli(shape, [dx_km if dy_km is None else dy_km, dx_km])
+    rings = annuli((first.sizes["y"], first.sizes["x"]), spacing_km)
     parts = xr.apply_ufunc(
         partial(in_slabs, partial(_cross_sums, rings=rings), core=2),
         first - first.mean(("y", "x")),

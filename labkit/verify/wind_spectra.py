@@ -25,17 +25,16 @@ def helmholtz_spectra(
     u: xr.DataArray,
     v: xr.DataArray,
     *,
-    dx_km: float,
-    dy_km: float | None = None,
+    spacing_km: tuple[float, float],
     window: str | None = "hann",
     detrend: str | None = "mean",
 ) -> xr.Dataset:
     """Radial kinetic energy spectra of a wind (..., y, x): `total`, and its parts `rotational` and `divergent`.
 
     Helmholtz' theorem wave by wave: along the wavenumber the wind diverges, across it it turns; the parts add up to
-    the total, m^3 s^-2 by wavenumber (cycles/km). u points along x and v along y; a negative dy_km says that the rows
-    run against v, as from north to south. The domain is taken as periodic, for which a window (None or "hann") makes
-    it; the cosine transform knows no direction and is refused with a ConfigError.
+    the total, m^3 s^-2 by wavenumber (cycles/km). u points along x and v along y. spacing_km: (dy, dx);
+    a negative dy says that the rows run against v, as from north to south. The domain is taken as periodic, for which a
+    window (None or "hann") makes it; the cosine transform knows no direction and is refused with a ConfigError.
 
     The parts are usable from the fourth annulus on (coordinate `usable`): the window turns some of a purely rotational
     wind into a divergent one, 0.25, 0.1 and 0.05 of the energy in the first three annuli of a domain that is cut out of
@@ -49,9 +48,8 @@ def helmholtz_spectra(
             todo="choose one of these, or `kinetic_energy_spectrum` for the total alone",
         )
     shape = (u.sizes["y"], u.sizes["x"])
-    spacing = (dx_km if dy_km is None else dy_km, dx_km)
-    rings = annuli(shape, [abs(d) for d in spacing])
-    options = {"spacing": spacing, "rings": rings, "window": window, "detrend": detrend}
+    rings = annuli(shape, [abs(d) for d in spacing_km])
+    options = {"spacing": spacing_km, "rings": rings, "window": window, "detrend": detrend}
     whole = {"y": -1, "x": -1}
     parts = xr.apply_ufunc(
         partial(in_slabs, partial(_energies, **options), core=2),
@@ -63,7 +61,7 @@ def helmholtz_spectra(
         dask_gufunc_kwargs={"output_sizes": {"part": len(PARTS), "wavenumber": len(rings.wavenumber)}},
     )
     parts = on_waves(parts, rings.wavenumber, rings.width)
-    longest = min(n * abs(d) for n, d in zip(shape, spacing, strict=True)) / (FIRST_USABLE - 0.5)
+    longest = min(n * abs(d) for n, d in zip(shape, spacing_km, strict=True)) / (FIRST_USABLE - 0.5)
     usable = parts.wavelength < longest
     return xr.Dataset({name: parts.isel(part=i) for i, name in enumerate(PARTS)}).assign_coords(usable=usable)
 
