@@ -185,7 +185,7 @@ def test_of_many_times_some_are_looked_at():
 def test_spectra_of_a_data_set(capsys, tmp_path):
     assert main(["spectra", "idealised", *IDEALISED, "--direction", "x", "--csv", str(tmp_path / "s.csv")]) == 0
     text = capsys.readouterr().out
-    assert "11 times on 32 x 32 cells" in text and "interpolation_resolution" in text
+    assert "11 times on 32 x 32 cells" in text and "input" in text
     assert "t2m,interpolation," in (tmp_path / "s.csv").read_text()
     assert main(["spectra", "idealised", "--residual", *IDEALISED]) == 0
     assert "residual of bilinear interpolation; the regression's own will be shorter" in capsys.readouterr().out
