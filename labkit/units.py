@@ -7,6 +7,7 @@ cannot be in that unit are a question to the user, who answers with `units`.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from functools import partial
 
 import cf_units
 import numpy as np
@@ -37,6 +38,7 @@ _SPELLINGS = {
 }
 _KILOGRAMS_A_METRE = cf_units.Unit("1000 kg m-3")  # of liquid water
 _PERCENTILES = (1, 50, 99)
+_BEYOND = 0.5  # widths of the plausible range beyond it
 _NEVER_WRITTEN = 1e30  # the NetCDF library's fill value is larger
 
 
@@ -87,6 +89,37 @@ def _check_field(name: str, field: xr.DataArray, known: Variable, what: str) -> 
             expected=f"{known.units}, in which {known.long_name} lies within {least:g} to {most:g}",
             todo=f"say which they are: units={{'{name}': '...'}}, in the terminal --units {name}=...",
         )
+
+
+def possible(fields: Mapping[str, xr.DataArray], what: str) -> dict[str, xr.DataArray]:
+    """The fields, in our units, which raise DataError when values are read that are far from anything in nature.
+
+    Such are marks of missing values that a file does not declare, and values in another unit than it says.
+    """
+    return {name: _guarded(name, field, lookup(name), what) for name, field in fields.items()}
+
+
+def _guarded(name: str, field: xr.DataArray, known: Variable, what: str) -> xr.DataArray:
+    if known.plausible is None or field.chunks is None:
+        return field
+    refuse = partial(_refuse_impossible, known=known, what=f"{name} in {what}")
+    return field.copy(data=field.data.map_blocks(refuse, dtype=field.dtype, meta=field.data._meta))
+
+
+def _refuse_impossible(block: np.ndarray, *, known: Variable, what: str) -> np.ndarray:
+    least, most = known.plausible
+    width = most - least
+    low = least - (0.01 if known.non_negative else _BEYOND) * width
+    with np.errstate(invalid="ignore"):
+        wrong = block[(block < low) | (block > most + _BEYOND * width)]
+    if wrong.size:
+        raise DataError(
+            what,
+            found=f"{float(wrong.flat[0]):.5g} in {wrong.size} of {block.size} values",
+            expected=f"{known.units}, in which {known.long_name} lies within {least:g} to {most:g}",
+            todo="declare what stands for missing values (_FillValue, missing_value or valid_range), or put units right",
+        )
+    return block
 
 
 def check_told(told: Mapping, names: Collection[str], what: str, *, said: str = "units") -> None:

@@ -209,7 +209,7 @@ _ALL = (
         limits=(0.0, 3500.0),
         error_limit=500.0,
         aliases=("elev_mean", "elevation", "z_surface", "HGT"),
-        plausible=(-500.0, 9000.0),
+        plausible=(-450.0, 8900.0),
     ),
     Variable(
         "land_mask",

@@ -14,8 +14,8 @@ from dask.base import tokenize
 from labkit.border import check_store, engine_of, guarded, reading
 from labkit.errors import DataError
 from labkit.grid import SPACE
-from labkit.store.sound import check_calendars, refuse_unwritten
-from labkit.units import check_plausible, in_our_units
+from labkit.store.sound import check_calendars, refuse_unwritten, without_invalid
+from labkit.units import check_plausible, in_our_units, possible
 from labkit.variables import canonical
 
 _SINCE = re.compile(r"since\s+(\d{4}-\d{2}-\d{2})[ T_](\d{2}:\d{2}:\d{2})")
@@ -38,8 +38,9 @@ def open_lazily(path: str | Path, *, group: str | None = None, chunks: dict | No
         )
     check_calendars(lazy, Path(path).name)
     whole = lazy if Path(path).is_dir() else refuse_unwritten(lazy, Path(path).name)
-    whole.set_close(found.close)
-    return whole
+    valid = without_invalid(whole)
+    valid.set_close(found.close)
+    return valid
 
 
 def _chunked(array: xr.DataArray, chunks: dict, token: str) -> xr.DataArray:
@@ -132,7 +133,7 @@ def stack(
     axis = dims.index("channel")
     named = {str(variable.name): variable for variable in variables}
     check_plausible(named, what, units=units)
-    variables = list(in_our_units(named, what, units=units).values())
+    variables = list(possible(in_our_units(named, what, units=units), what).values())
     data = da.stack([da.asarray(variable.data) for variable in variables], axis=axis).astype(np.float32)
     native = list(named)
     coordinates = {

@@ -25,8 +25,8 @@ from labkit.grid import (
     with_members,
 )
 from labkit.store.places import in_one_order
-from labkit.store.sound import NEVER_WRITTEN, check_sound, without_unwritten
-from labkit.units import check_plausible, check_told, in_our_units
+from labkit.store.sound import NEVER_WRITTEN, check_sound, without_invalid, without_unwritten
+from labkit.units import check_plausible, check_told, in_our_units, possible
 from labkit.variables import canonical, lookup
 
 __all__ = ["GROUPS", "MEMBER_GROUPS", "group_dims", "open_tree", "spacing_known"]
@@ -144,16 +144,18 @@ def _in_our_units(
     path: Path, nodes: Mapping[str, xr.Dataset], told: Mapping[str, str], others: Mapping[str, str]
 ) -> dict[str, xr.Dataset]:
     """Every group in the registry's units; what the registry does not know in those of the truth, or whoever says."""
-    return {
+    found = {
         group: node.assign(in_our_units(node.data_vars, f"{group} of {path.name}", units=told, otherwise=others))
         for group, node in nodes.items()
     }
+    # what a model makes may be as wild as it likes, and is scored so
+    return found | {"truth": found["truth"].assign(possible(found["truth"].data_vars, f"truth of {path.name}"))}
 
 
 def _without_units(
     nodes: Mapping[str, xr.Dataset], told: Mapping[str, str], others: Mapping[str, str]
 ) -> list[str]:
-    """Variables with the unit that is taken, the registry's or another group's, where neither file nor user names one."""
+    """Variables with the unit that is taken, the registry's or another group's, where neither file nor user say it."""
     said = {canonical(name) for name in told}
     silent = [name for node in nodes.values() for name, field in node.data_vars.items() if not field.attrs.get("units")]
     taken = {str(name): lookup(str(name), units=others.get(str(name), "")).units for name in silent}
@@ -288,7 +290,8 @@ def _chunked(dataset: xr.Dataset, token: str) -> xr.Dataset:
     if "ensemble" in dataset.dims:
         chunks["ensemble"] = members
     time = dataset.sizes.get("time", 1)
-    chunked = without_unwritten(dataset.chunk({d: n for d, n in chunks.items() if d in dataset.dims}, token=token))
+    chunked = dataset.chunk({d: n for d, n in chunks.items() if d in dataset.dims}, token=token)
+    chunked = without_invalid(without_unwritten(chunked))
     order = [dim for dim in MEMBER_DIMS if dim in dataset.dims or dim == "time"]
     fixed = {n: v if "time" in v.dims else v.expand_dims(time=time) for n, v in chunked.data_vars.items()}
     return xr.Dataset(fixed).transpose(*order)
