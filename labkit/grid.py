@@ -69,18 +69,11 @@ def with_common_dims(dataset: xr.Dataset, renames: Mapping[str, str] | None = No
 
 
 def with_members(dataset: xr.Dataset, told: Collection[str] = ()) -> xr.Dataset:
-    """With the dimension of members, where there is one, called `ensemble` and counted by whole numbers.
-
-    Known by common names, or it is one of `told`.
-    """
-    member = next((dim for dim in (*told, *MEMBERS) if dim in dataset.dims), None)
-    if member is None:
+    """With the dimension of members, where there is one, called `ensemble`: known by common names, or one of `told`."""
+    member = next((dim for dim in (*told, *MEMBERS) if dim in dataset.dims), "ensemble")
+    if member == "ensemble":
         return dataset
-    named = dataset if member == "ensemble" else dataset.drop_vars("ensemble", errors="ignore").rename(
-        {member: "ensemble"}
-    )
-    whole = "ensemble" in named.variables and np.issubdtype(named["ensemble"].dtype, np.integer)
-    return named if whole else named.assign_coords(ensemble=np.arange(named.sizes["ensemble"]))
+    return dataset.drop_vars("ensemble", errors="ignore").rename({member: "ensemble"})
 
 
 def order_of(dataset: xr.Dataset, what: str) -> dict[str, slice | np.ndarray]:

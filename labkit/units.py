@@ -19,10 +19,13 @@ from labkit.variables import Variable, canonical, lookup
 GRAVITY = 9.80665  # m s-2, the standard one of geopotential metres
 # Spellings in use that UDUNITS does not know or takes for something else (C: coulomb, mb: millibarn).
 _SPELLINGS = {
-    **dict.fromkeys(("c", "deg c", "degrees c", "degree c", "degrees celsius", "degree celsius"), "degC"),
+    **dict.fromkeys(
+        ("c", "ºc", "deg. c", "deg c", "degrees c", "degree c", "degrees celsius", "degree celsius"), "degC"
+    ),
     **dict.fromkeys(("k", "deg k", "degrees k", "degrees kelvin", "degree kelvin"), "K"),
     **dict.fromkeys(("f", "deg f", "degrees f", "degrees fahrenheit"), "degF"),
     **dict.fromkeys(("mb", "mbars", "millibar"), "mbar"),
+    "hpa": "hPa",
     **dict.fromkeys(("dbz", "dbze"), "dBZ"),
     **dict.fromkeys(
         ("(0 - 1)", "0-1", "0 - 1", "proportion", "fraction", "dimensionless", "unitless", "none", "-"), "1"
@@ -30,7 +33,8 @@ _SPELLINGS = {
     **dict.fromkeys(("gpm", "geopotential meter", "geopotential metre", "meters", "metres"), "m"),
     **dict.fromkeys(("m of water equivalent", "m of water", "meters of water equivalent"), "m"),
     **dict.fromkeys(("ms-1", "ms^-1", "mps", "m/sec", "meters per second", "metres per second"), "m s-1"),
-    **dict.fromkeys(("kn", "kts.", "knot(s)"), "knot"),
+    **dict.fromkeys(("kn", "kt", "kts", "kts.", "knot(s)"), "knot"),
+    **dict.fromkeys(("kmh", "kph", "kmph", "km/hr"), "km hour-1"),
     "mph": "mile hour-1",
     "mmh-1": "mm h-1",
     "mm hour-1": "mm h-1",
@@ -109,7 +113,7 @@ def _guarded(name: str, field: xr.DataArray, known: Variable, what: str) -> xr.D
 def _refuse_impossible(block: np.ndarray, *, known: Variable, what: str) -> np.ndarray:
     least, most = known.plausible
     width = most - least
-    low = least - (0.01 if known.non_negative else _BEYOND) * width
+    low = least - (0.01 if known.non_negative and least >= 0 else _BEYOND) * width
     with np.errstate(invalid="ignore"):
         wrong = block[(block < low) | (block > most + _BEYOND * width)]
     if wrong.size:
@@ -117,7 +121,7 @@ def _refuse_impossible(block: np.ndarray, *, known: Variable, what: str) -> np.n
             what,
             found=f"{float(wrong.flat[0]):.5g} in {wrong.size} of {block.size} values",
             expected=f"{known.units}, in which {known.long_name} lies within {least:g} to {most:g}",
-            todo="declare what stands for missing values (_FillValue, missing_value or valid_range), or put units right",
+            todo="declare what stands for missing values (_FillValue, valid_range), or put the units right",
         )
     return block
 

@@ -152,9 +152,7 @@ def _in_our_units(
     return found | {"truth": found["truth"].assign(possible(found["truth"].data_vars, f"truth of {path.name}"))}
 
 
-def _without_units(
-    nodes: Mapping[str, xr.Dataset], told: Mapping[str, str], others: Mapping[str, str]
-) -> list[str]:
+def _without_units(nodes: Mapping[str, xr.Dataset], told: Mapping[str, str], others: Mapping[str, str]) -> list[str]:
     """Variables with the unit that is taken, the registry's or another group's, where neither file nor user say it."""
     said = {canonical(name) for name in told}
     silent = [name for node in nodes.values() for name, field in node.data_vars.items() if not field.attrs.get("units")]
