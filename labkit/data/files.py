@@ -17,7 +17,7 @@ from labkit.data.parts import Samples, Times, part_of
 from labkit.data.reading import check_group, choose, open_lazily, stack, telling_gaps, timed
 from labkit.errors import DataError
 from labkit.grid import MEMBERS, coordinates, eastwards, oriented, projection, spacing_known, with_our_dims
-from labkit.units import check_told, kilometres
+from labkit.units import check_plausible, check_told, in_our_units, kilometres, possible
 from labkit.variables import canonical
 
 
@@ -160,7 +160,9 @@ def _channels(
             todo="check the file, or rename its dimensions with dims={'theirs': 'ours'}",
         )
     order = [dim for dim in dims if dim != "channel"]
-    return stack([variable.transpose(*order) for variable in chosen], dims, what, units=units)
+    named = {str(variable.name): variable.transpose(*order) for variable in chosen}
+    check_plausible(named, what, units=units)
+    return stack(list(possible(in_our_units(named, what, units=units), what).values()), dims, what)
 
 
 def _maps(dataset: xr.Dataset, dims: set[str]) -> dict[str, xr.DataArray]:

@@ -16,7 +16,7 @@ from labkit.border import check_store, engine_of, guarded, reading
 from labkit.errors import DataError
 from labkit.grid import SPACE
 from labkit.store.sound import check_calendars, refuse_unwritten, without_invalid
-from labkit.units import check_plausible, in_our_units, parsed, possible
+from labkit.units import check_plausible, in_our_units, parsed
 from labkit.variables import canonical
 
 STEPS = ("step", "lead_time", "leadtime", "prediction_timedelta", "forecast_period")
@@ -198,7 +198,7 @@ def stack(
     axis = dims.index("channel")
     named = {str(variable.name): variable for variable in variables}
     check_plausible(named, what, units=units)
-    variables = list(possible(in_our_units(named, what, units=units), what).values())
+    variables = list(in_our_units(named, what, units=units).values())
     data = da.stack([da.asarray(variable.data) for variable in variables], axis=axis).astype(np.float32)
     native = list(named)
     coordinates = {
