@@ -221,8 +221,29 @@ def guarded(dataset: xr.Dataset, what: str) -> xr.Dataset:
 
 
 def engine_of(path: str | Path) -> dict:
-    """What xarray is to open a path with; a store on disk may or may not have consolidated metadata."""
-    return {"engine": "zarr", "consolidated": False} if Path(path).is_dir() else {"engine": "netcdf4"}
+    """What xarray is to open a path with; a store on disk may or may not have consolidated metadata.
+
+    Zarr 2 fills with 0 what was not written, whatever 0 means there: xarray would take every 0 for missing.
+    """
+    if not Path(path).is_dir():
+        return {"engine": "netcdf4"}
+    filled = {name: False for name in _filled_with_zero(path)}
+    return {"engine": "zarr", "consolidated": False} | ({"mask_and_scale": filled} if filled else {})
+
+
+def _filled_with_zero(path: str | Path) -> list[str]:
+    """Names of unpacked floats of a Zarr 2 store whose fill value is 0, which is nobody's mark of a missing one."""
+    import zarr
+
+    store = zarr.open_group(path, mode="r")
+    if store.metadata.zarr_format != 2:
+        return []
+    arrays = [member for _, member in store.members(max_depth=None) if isinstance(member, zarr.Array)]
+    return [
+        array.basename
+        for array in arrays
+        if array.dtype.kind == "f" and array.fill_value == 0 and not {"scale_factor", "_FillValue"} & set(array.attrs)
+    ]
 
 
 def check_store(path: str | Path, what: str) -> None:

@@ -6,7 +6,7 @@ length; else the user, by `spacing_km`. What is read here runs from south to nor
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import pyproj
@@ -14,7 +14,7 @@ import xarray as xr
 
 from labkit.errors import DataError
 from labkit.sphere import EARTH_RADIUS_KM, distance_km, wrapped
-from labkit.units import is_degrees, kilometres
+from labkit.units import is_degrees, kilometres, parsed
 
 SPACE = ("y", "x")
 COARSENING = "coarsening"  # attribute: fine cells in a coarse one (y, x)
@@ -22,21 +22,20 @@ CELLS = "cell number; the true spacing is not in the file"
 _DIMENSIONS = {
     "time": ("time", "valid_time", "Time", "sample", "t"),
     "y": (
-        "y",
-        "south_north",
-        "latitude",
-        "lat",
-        "rlat",
-        "grid_latitude",
-        "northing",
-        "projection_y_coordinate",
-        "y_in",
+        *("y", "south_north", "latitude", "lat", "rlat", "grid_latitude", "northing", "projection_y_coordinate"),
+        *("y_in", "Y", "j", "nj", "nlat"),
     ),
-    "x": ("x", "west_east", "longitude", "lon", "rlon", "grid_longitude", "easting", "projection_x_coordinate", "x_in"),
+    "x": (
+        *("x", "west_east", "longitude", "lon", "rlon", "grid_longitude", "easting", "projection_x_coordinate"),
+        *("x_in", "X", "i", "ni", "nlon"),
+    ),
 }
-_LATITUDES = ("lat", "latitude", "XLAT", "nav_lat", "gridlat_0")
-_LONGITUDES = ("lon", "longitude", "XLONG", "nav_lon", "gridlon_0")
+TIMES = _DIMENSIONS["time"]
+MEMBERS = ("ensemble", "number", "ens_number", "member", "members", "realization", "ens", "ensemble_member")
+LATITUDES = ("lat", "latitude", "XLAT", "nav_lat", "gridlat_0")
+LONGITUDES = ("lon", "longitude", "XLONG", "nav_lon", "gridlon_0")
 _AXES = {axis: names for axis, names in _DIMENSIONS.items() if axis != "time"}
+RADIAN = parsed("radian")
 _AGREE = 0.05  # axes and positions that differ by less say the same
 _MAP_SCALE = (0.4, 2.5)  # what a map's scale may be; a distance off by more is in another unit
 _VARIES = 0.1
@@ -70,6 +69,26 @@ def with_common_dims(dataset: xr.Dataset, renames: Mapping[str, str] | None = No
     return dataset.rename_dims({theirs: ours for theirs, ours in chosen.items() if theirs != ours})
 
 
+def with_members(dataset: xr.Dataset, told: Collection[str] = ()) -> xr.Dataset:
+    """With the dimension of members, where there is one, called `ensemble`: known by common names, or one of `told`."""
+    member = next((dim for dim in (*told, *MEMBERS) if dim in dataset.dims), "ensemble")
+    if member == "ensemble":
+        return dataset
+    return dataset.drop_vars("ensemble", errors="ignore").rename({member: "ensemble"})
+
+
+def order_of(dataset: xr.Dataset, what: str) -> dict[str, slice | np.ndarray]:
+    """What `isel` takes to have rows from south to north and columns from west to east in one piece; {}: as it is."""
+    numbers = {axis: (axis, np.arange(dataset.sizes[axis])) for axis in SPACE}
+    turned = eastwards(oriented(dataset.assign({f"number_{axis}": n for axis, n in numbers.items()}), what))
+    found = {}
+    for axis, (_, number) in numbers.items():
+        order = turned[f"number_{axis}"].values
+        if not np.array_equal(order, number):
+            found[axis] = slice(None, None, -1) if np.array_equal(order, number[::-1]) else order
+    return found
+
+
 def oriented(dataset: xr.Dataset, what: str) -> xr.Dataset:
     """The data set (y, x) with rows from south to north and columns from west to east."""
     return dataset.isel({axis: slice(None, None, -1) for axis in backward(dataset, what)})
@@ -93,10 +112,10 @@ def latitude_longitude(dataset: xr.Dataset, what: str) -> tuple[np.ndarray, np.n
     From the variables of these names, from axes in degrees, or from axes on the map that a CF grid mapping names.
     Raises DataError for degrees out of range and for positions that change with time.
     """
-    lat, lon = _first(dataset, _LATITUDES), _first(dataset, _LONGITUDES)
+    lat, lon = _first(dataset, LATITUDES), _first(dataset, LONGITUDES)
     if lat is None or lon is None or not set(SPACE) >= {*lat.dims, *lon.dims} - {"time"}:
         return _projected(dataset)
-    lat, lon = xr.broadcast(_still(lat), _still(lon))
+    lat, lon = xr.broadcast(_still(_in_degrees(lat)), _still(_in_degrees(lon)))
     if set(lat.dims) != set(SPACE):
         return _projected(dataset)
     lat, lon = (np.asarray(part.transpose(*SPACE).values, np.float64) for part in (lat, lon))
@@ -113,10 +132,13 @@ def latitude_longitude(dataset: xr.Dataset, what: str) -> tuple[np.ndarray, np.n
 
 def row_of_longitudes(dataset: xr.Dataset) -> np.ndarray | None:
     """Longitudes along x in degrees, where all rows have the same; else None."""
-    lon = _first(dataset, _LONGITUDES)
+    lon = _first(dataset, LONGITUDES)
     if lon is None and (axis := _first(dataset, ("x",))) is not None and is_degrees(axis.attrs.get("units", "")):
         lon = axis
-    return np.asarray(lon.values, np.float64) if lon is not None and lon.dims == ("x",) else None
+    if lon is None or not np.issubdtype(lon.dtype, np.number) or "x" not in lon.dims or set(lon.dims) - set(SPACE):
+        return None
+    rows = np.atleast_2d(np.asarray(_in_degrees(lon).transpose(..., "x").values, np.float64))
+    return rows[0] if len(rows) and (rows == rows[0]).all() else None
 
 
 def eastwards(dataset: xr.Dataset, *, middle: float | None = None) -> xr.Dataset:
@@ -247,10 +269,9 @@ def _projected(dataset: xr.Dataset) -> tuple[np.ndarray, np.ndarray] | None:
     units = [str(_first(dataset, (axis, *_AXES[axis])).attrs.get("units", "")) for axis in SPACE]
     crs = projection(dataset)
     if crs is not None and (crs.is_derived or not crs.is_geographic):
-        scales = [1.0 if is_degrees(unit) else kilometres(unit) for unit in units]
-        if None in scales:
+        metres = [_metres(unit, crs) for unit in units]
+        if None in metres:
             return None
-        metres = [1.0 if is_degrees(unit) else 1000.0 * scale for unit, scale in zip(units, scales, strict=True)]
         grid = np.meshgrid(x * metres[1], y * metres[0])
         # a moved pole is its own geodetic system; the one it was moved from is its source
         degrees = crs.source_crs if crs.is_geographic else crs.geodetic_crs
@@ -260,6 +281,15 @@ def _projected(dataset: xr.Dataset) -> tuple[np.ndarray, np.ndarray] | None:
     if all(map(is_degrees, units)) and not _of_rotated_pole(dataset):
         return tuple(np.meshgrid(y, x, indexing="ij"))
     return None
+
+
+def _metres(unit: str, crs: pyproj.CRS) -> float | None:
+    """Metres on a map, or degrees of a moved pole, in one of a unit; a satellite's scan angle times its height."""
+    if is_degrees(unit):
+        return 1.0
+    if parsed(unit) == RADIAN:
+        return dict(crs.to_cf()).get("perspective_point_height")
+    return None if (scale := kilometres(unit)) is None else 1000.0 * scale
 
 
 def _rotated_degrees(dataset: xr.Dataset) -> tuple[np.ndarray, np.ndarray] | None:
@@ -272,6 +302,11 @@ def _of_rotated_pole(dataset: xr.Dataset) -> bool:
     """Whether the axes' degrees are those of a rotated pole, which no latitude and longitude follow from without it."""
     axis = _first(dataset, ("y", *_AXES["y"]))
     return axis.name in ("rlat", "grid_latitude") or axis.attrs.get("standard_name") == "grid_latitude"
+
+
+def _in_degrees(array: xr.DataArray) -> xr.DataArray:
+    """Latitudes or longitudes that are in radians, as ICON's, in degrees."""
+    return np.degrees(array) if (unit := parsed(array.attrs.get("units", ""))) is not None and unit == RADIAN else array
 
 
 def _still(array: xr.DataArray) -> xr.DataArray:

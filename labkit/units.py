@@ -8,6 +8,7 @@ none, `check_range` while data are read to be learnt from, whatever the file cal
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from functools import partial
 
 import cf_units
 import numpy as np
@@ -19,10 +20,13 @@ from labkit.variables import Variable, canonical, lookup
 GRAVITY = 9.80665  # m s-2, the standard one of geopotential metres
 # Spellings in use that UDUNITS does not know or takes for something else (C: coulomb, mb: millibarn).
 _SPELLINGS = {
-    **dict.fromkeys(("c", "deg c", "degrees c", "degree c", "degrees celsius", "degree celsius"), "degC"),
+    **dict.fromkeys(
+        ("c", "ºc", "deg. c", "deg c", "degrees c", "degree c", "degrees celsius", "degree celsius"), "degC"
+    ),
     **dict.fromkeys(("k", "deg k", "degrees k", "degrees kelvin", "degree kelvin"), "K"),
     **dict.fromkeys(("f", "deg f", "degrees f", "degrees fahrenheit"), "degF"),
     **dict.fromkeys(("mb", "mbars", "millibar"), "mbar"),
+    "hpa": "hPa",
     **dict.fromkeys(("dbz", "dbze"), "dBZ"),
     **dict.fromkeys(
         ("(0 - 1)", "0-1", "0 - 1", "proportion", "fraction", "dimensionless", "unitless", "none", "-"), "1"
@@ -30,7 +34,8 @@ _SPELLINGS = {
     **dict.fromkeys(("gpm", "geopotential meter", "geopotential metre", "meters", "metres"), "m"),
     **dict.fromkeys(("m of water equivalent", "m of water", "meters of water equivalent"), "m"),
     **dict.fromkeys(("ms-1", "ms^-1", "mps", "m/sec", "meters per second", "metres per second"), "m s-1"),
-    **dict.fromkeys(("kn", "kts.", "knot(s)"), "knot"),
+    **dict.fromkeys(("kn", "kt", "kts", "kts.", "knot(s)"), "knot"),
+    **dict.fromkeys(("kmh", "kph", "kmph", "km/hr"), "km hour-1"),
     "mph": "mile hour-1",
     "mmh-1": "mm h-1",
     "mm hour-1": "mm h-1",
@@ -38,6 +43,7 @@ _SPELLINGS = {
 }
 _KILOGRAMS_A_METRE = cf_units.Unit("1000 kg m-3")  # of liquid water
 _PERCENTILES = (1, 50, 99)
+_BEYOND = 0.5  # widths of the plausible range beyond it
 _NEVER_WRITTEN = 1e30  # the NetCDF library's fill value is larger
 _BEYOND = 0.5  # of what nature keeps to: values off by more are in another unit, or no measurement
 _LOOKED_AT = 16  # fields, where the file and the user say different units
@@ -114,6 +120,37 @@ def _check_field(name: str, field: xr.DataArray, known: Variable, what: str) -> 
     if low < least - slack or high > most + slack:
         found = f"none, and values about {median:.4g} ({low:.4g} to {high:.4g})"
         raise _implausible(name, known, what, found)
+
+
+def possible(fields: Mapping[str, xr.DataArray], what: str) -> dict[str, xr.DataArray]:
+    """The fields, in our units, which raise DataError when values are read that are far from anything in nature.
+
+    Such are marks of missing values that a file does not declare, and values in another unit than it says.
+    """
+    return {name: _guarded(name, field, lookup(name), what) for name, field in fields.items()}
+
+
+def _guarded(name: str, field: xr.DataArray, known: Variable, what: str) -> xr.DataArray:
+    if known.plausible is None or field.chunks is None:
+        return field
+    refuse = partial(_refuse_impossible, known=known, what=f"{name} in {what}")
+    return field.copy(data=field.data.map_blocks(refuse, dtype=field.dtype, meta=field.data._meta))
+
+
+def _refuse_impossible(block: np.ndarray, *, known: Variable, what: str) -> np.ndarray:
+    least, most = known.plausible
+    width = most - least
+    low = least - (0.01 if known.non_negative and least >= 0 else _BEYOND) * width
+    with np.errstate(invalid="ignore"):
+        wrong = block[(block < low) | (block > most + _BEYOND * width)]
+    if wrong.size:
+        raise DataError(
+            what,
+            found=f"{float(wrong.flat[0]):.5g} in {wrong.size} of {block.size} values",
+            expected=f"{known.units}, in which {known.long_name} lies within {least:g} to {most:g}",
+            todo="declare what stands for missing values (_FillValue, valid_range), or put the units right",
+        )
+    return block
 
 
 def check_told(told: Mapping, names: Collection[str], what: str, *, said: str = "units") -> None:

@@ -121,6 +121,8 @@ _ALL = (
         aliases=(
             *("total_precipitation", "precip", "rain_rate", "rain", "PrecipRate", "precipitation", "pr", "prate"),
             *("tprate", "mtpr", "avg_tprate", "tot_prec", "TOT_PREC", "APCP", "precip_intensity"),
+            *("precipitation_flux", "rainfall_flux", "precipitation_amount", "rainfall_amount", "rainfall_rate"),
+            *("rainfall", "prcp", "PRATE", "precipitationCal", "hourlyPrecipRate", "lwe_precipitation_rate"),
         ),
         plausible=(0.0, 500.0),
         water=True,
@@ -209,7 +211,7 @@ _ALL = (
         limits=(0.0, 3500.0),
         error_limit=500.0,
         aliases=("elev_mean", "elevation", "z_surface", "HGT"),
-        plausible=(-500.0, 9000.0),
+        plausible=(-450.0, 8900.0),
     ),
     Variable(
         "land_mask",
@@ -237,6 +239,12 @@ def lookup(name: str, *, units: str = "", limits: tuple[float, float] | None = N
         return _BY_ALIAS[name]
     low, high = limits or (0.0, 1.0)
     return Variable(name, name.replace("_", " "), units, limits=(low, high), error_limit=max(high - low, 1e-6) / 4)
+
+
+def at_pressure(name: str, hpa: float) -> str:
+    """The name of a variable on a pressure level, t850; u_10hPa where that would be another's, the wind in 10 m."""
+    made = f"{name}{hpa:g}"
+    return made if made not in _BY_ALIAS or f"{hpa:g} hPa" in lookup(made).long_name else f"{name}_{hpa:g}hPa"
 
 
 def canonical(name: str) -> str:

@@ -1,5 +1,7 @@
 """One's own files: names, units, north, times and grids must come out right whatever the file's habits."""
 
+import re
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -209,11 +211,11 @@ def test_channels_are_picked_by_name_never_by_place(tmp_path):
 def test_a_channel_dimension_and_levels_are_taken_apart(tmp_path):
     fine = fields().to_array("channel").transpose("time", "channel", "lat", "lon").to_dataset(name="values")
     levels = fields(factor=FACTOR)
-    levels["z"] = levels["t2m"].expand_dims(level=[850, 500], axis=1) * xr.DataArray([1, 2], dims="level")
+    levels["z"] = levels["t2m"].expand_dims(level=[850, 500], axis=1) * xr.DataArray([50, 180], dims="level")
     levels["z"].attrs["units"] = "m2 s-2"
     pairs = open_files(*save(tmp_path, levels, fine))
     assert pairs.target_channels == ["t2m", "u10"] and pairs.input_channels == ["t2m", "u10", "z850", "z500"]
-    np.testing.assert_allclose(pairs.input.sel(channel="z500"), 2 * pairs.input.sel(channel="t2m"), rtol=1e-6)
+    np.testing.assert_allclose(pairs.input.sel(channel="z500"), 180 * pairs.input.sel(channel="t2m"), rtol=1e-6)
     assert_true_everywhere(pairs)
 
 
@@ -438,3 +440,131 @@ def test_one_time_without_its_dimension(tmp_path):
     pairs = open_files(*files)
     assert len(pairs) == 1 and pairs.target.time.values[0] == HOURS[2]
     assert_true_everywhere(pairs)
+
+
+def levels_of(dim, labels, units=None, name="u"):
+    """A target with t2m, and `name` (m/s) along levels, each a thousandth of its number plus the longitude."""
+    fine = fields()
+    attrs = {"units": units} if units else {}
+    axis = xr.DataArray(np.asarray(labels), dims=dim, attrs=attrs)
+    values = (fine["u10"] + 1e-3 * axis).transpose("time", dim, "lat", "lon").assign_attrs(units="m s-1")
+    return fine.drop_vars("u10").assign({name: values}).assign_coords({dim: axis})
+
+
+@pytest.mark.parametrize(
+    ("dim", "labels", "units", "names"),
+    [
+        ("level", [10.0, 850.0], "hPa", ["u_10hPa", "u850"]),
+        ("level", [10, 850], "millibars", ["u_10hPa", "u850"]),
+        ("plev", [85000.0, 1000.0], "Pa", ["u850", "u_10hPa"]),
+        ("pressure_level", [10.0, 500.0], None, ["u_10hPa", "u500"]),
+        ("height", [10.0, 100.0], "m", ["u10", "u100"]),
+        ("hybrid", [9, 10], None, ["u_9", "u_10"]),
+        ("depth", [10.0], "m", ["u"]),
+    ],
+)
+def test_only_the_wind_in_ten_metres_is_called_so(tmp_path, dim, labels, units, names):
+    pairs = open_files(*save(tmp_path, fine=levels_of(dim, labels, units)))
+    assert pairs.target_channels == ["t2m", *names]
+    for k, name in enumerate(names):
+        expected = np.broadcast_to(pairs.target.lon + 1e-3 * labels[k], pairs.target.sel(channel=name).shape)
+        np.testing.assert_allclose(pairs.target.sel(channel=name), expected, rtol=1e-5)
+
+
+def test_members_are_no_channels(tmp_path):
+    ten = levels_of("number", np.arange(1, 11))
+    with pytest.raises(DataError, match=r"variable u: found 10 members along number.*isel\(number=0\)"):
+        open_files(*save(tmp_path, fine=ten))
+    one = fields().expand_dims(number=[3], axis=1)
+    assert_true_everywhere(open_files(*save(tmp_path, fine=one)))
+
+
+BASE = np.datetime64("2020-06-01T00", "ns")
+LEADS = (HOURS - BASE) / np.timedelta64(1, "h")
+
+
+def by_step(valid=True, step="step", base="time", lead=HOURS - BASE, **attrs):
+    """The layout of cfgrib and its like: one base, steps from it, and perhaps the dates of validity."""
+    found = fields().rename_dims(time=step).drop_vars("time")
+    found = found.assign_coords({base: BASE, step: (step, lead, attrs)})
+    return found.assign_coords(valid_time=(step, HOURS)) if valid else found
+
+
+DATED = {
+    "cfgrib": by_step(),
+    "cfgrib without valid_time": by_step(valid=False),
+    "lead times in hours": by_step(False, "lead_time", "forecast_reference_time", LEADS, units="hours"),
+    "lead times in minutes": by_step(False, "lead_time", "init_time", 60 * LEADS, units="minutes"),
+    "one step of many bases": fields(HOURS)
+    .assign_coords(time=HOURS - np.timedelta64(6, "h"))
+    .assign_coords(valid_time=("time", HOURS), step=np.timedelta64(6, "h")),
+    "dates as text": fields().assign_coords(time=[f"{str(t)[:19]}Z" for t in HOURS]),
+    "dates as text of another offset": fields().assign_coords(
+        time=[f"{str(t + np.timedelta64(9, 'h'))[:19]}+09:00" for t in HOURS]
+    ),
+    "a dimension of another name": fields().rename(time="forecast_reference_time"),
+}
+
+
+@pytest.mark.parametrize("fine", DATED.values(), ids=DATED)
+def test_times_are_those_of_validity(tmp_path, fine):
+    dims = {"forecast_reference_time": "time"} if "forecast_reference_time" in fine.dims else None
+    pairs = open_files(*save(tmp_path, fine=fine), dims=dims)
+    np.testing.assert_array_equal(pairs.target.time, HOURS)
+    assert_true_everywhere(pairs)
+
+
+def test_fractions_of_an_hour_are_matched_to_the_second_and_lost_partners_are_said(tmp_path, caplog):
+    thirds = HOURS[0] + np.arange(6) * np.timedelta64(20, "m")
+    fine = fields(thirds)
+    fine["time"] = ("time", (np.arange(6) / 3).astype("f4"), {"units": "hours since 2020-06-01"})
+    pairs = open_files(*save(tmp_path, fields(thirds, factor=FACTOR), fine))
+    np.testing.assert_array_equal(pairs.target.time, thirds)
+    assert_true_everywhere(pairs)
+    assert "no partner" not in caplog.text
+    open_files(*save(tmp_path, fields(HOURS[[0, 1, 5]], factor=FACTOR), fields(HOURS[[0, 2, 3, 5]])))
+    assert "2 are in both files; between them 1 of the input and 2 of the target" in caplog.text
+
+
+@pytest.mark.parametrize("times", [np.arange(6), 2020060100 + np.arange(6), 20200601 + np.arange(6) / 24])
+def test_numbers_are_no_dates(tmp_path, times):
+    parts = [fields(factor=f).assign_coords(time=times) for f in (FACTOR, 1)]
+    with pytest.raises(DataError, match="no date for each step"):
+        open_files(*save(tmp_path, *parts))
+
+
+def test_several_bases_with_steps_are_refused(tmp_path):
+    both = by_step().expand_dims(time=[BASE, BASE + np.timedelta64(12, "h")])
+    with pytest.raises(DataError, match="2 bases with 6 steps each"):
+        open_files(*save(tmp_path, fine=both))
+
+
+def test_one_label_for_two_intervals_is_refused(tmp_path):
+    """Rain from 0 to 1 is at 1 in the input, at 0 in the target: by the labels it would be an hour too late."""
+    hour = np.timedelta64(1, "h")
+    parts = []
+    for factor, shift in ((FACTOR, -hour), (1, 0 * hour)):
+        one = fields(factor=factor)
+        one["time_bnds"] = (("time", "nv"), np.stack([HOURS + shift, HOURS + shift + hour], axis=1))
+        one["time"].attrs["bounds"] = "time_bnds"
+        parts.append(one)
+    with pytest.raises(DataError, match="2020-06-01T00:00 of input and target"):
+        open_files(*save(tmp_path, *parts))
+    assert_true_everywhere(open_files(*save(tmp_path, parts[0], fields())))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("t2m", -9999.0), ("t2m", 12.0), ("t2m", 0.0), ("u10", 1e20), ("u10", -999)]
+)
+@pytest.mark.parametrize("side", ["input", "target"])
+def test_values_that_cannot_be_are_refused_when_they_are_read(tmp_path, side, name, value):
+    parts = [fields(factor=FACTOR), fields()]
+    parts[side == "target"][name][2, 1, 3] = value
+    pairs = open_files(*save(tmp_path, *parts))
+    with pytest.raises(DataError, match=re.escape(f"{name} in {side}: found {value:.5g} in 1 of")):
+        getattr(pairs, side).load()
+
+
+def test_cells_half_a_cell_beside_are_said(tmp_path):
+    pairs = open_files(*save(tmp_path, fine=fields().assign_coords(lat=fields().lat + 0.125)))
+    assert pairs.attrs["alignment"] == "checked, but centres are up to 13.9 km apart"

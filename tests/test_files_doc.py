@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import test_grib_kinds as kinds
 import xarray as xr
-from test_files import fields
+from test_files import by_step, fields
 from test_intervals import HOURLY, M, netcdf
 from test_opening import nowcast
 from test_radar import random_image, write_pgm
@@ -129,6 +129,7 @@ MADE = {
     "GRIB, moved pole": moved_pole,
     "WRF output": lambda f: saved(wrfout(rain=constant), f / "wrfout_d01"),
     "NetCDF nowcast": lambda f: nowcast(f / "nowcast.nc"),
+    "NetCDF by steps from a base": lambda f: saved(by_step(valid=False), f / "steps.nc"),
     "NetCDF of ERA5": lambda f: netcdf(f, np.full(6, M), HOURLY, units="m"),
     "NetCDF pair": lambda f: saved(fields(), f / "fine.nc"),
     "NetCDF pair, rain as amounts": lambda f: netcdf(f, np.ones(6), HOURLY, methods="time: sum (interval: 1 hour)"),
@@ -152,6 +153,11 @@ REFUSED = {
     "GRIB with two fields of one place": lambda f: grib(f / "differ.grb2", kinds.t2m(), kinds.t2m(add=1)),
     "rain of an unknown interval": lambda f: netcdf(f, np.ones(6), HOURLY),
     "rain that is negative": lambda f: grib(f / "wrong.grb2", rain(0, 3, 3.0), rain(0, 6, 2.0)),
+    "NetCDF with values that cannot be": lambda f: saved(
+        fields().where(fields().lat > fields().lat.min(), -9999.0).transpose("time", "lat", "lon"), f / "marks.nc"
+    ),
+    "NetCDF whose times are no dates": lambda f: saved(fields().assign_coords(time=np.arange(6)), f / "numbers.nc"),
+    "NetCDF of members as a pair": lambda f: saved(fields().expand_dims(number=[0, 1]), f / "members.nc"),
     "WRF output of a nest that moves": moving,
     "NetCDF whose fields are in groups": MADE["HDF5 or NetCDF with groups"],
     "radar as volumes": volume,

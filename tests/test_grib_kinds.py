@@ -316,3 +316,15 @@ def test_every_verb_names_the_command_that_makes_grib_a_tree(tmp_path, capsys):
     np.testing.assert_allclose(tree["lat"], fields.lat)
     for words in (["missing.grib", "x.nc"], [str(path), "x.grib"], [str(path), "x.nc", "colour=red"], [str(path)]):
         assert main(["convert", *words]) in (1, 2)
+
+
+def test_the_wind_at_ten_hectopascals_is_not_that_in_ten_metres(tmp_path):
+    def wind(surface, level, value):
+        place = {"typeOfFirstFixedSurface": surface, "scaleFactorOfFirstFixedSurface": 0}
+        place |= {"scaledValueOfFirstFixedSurface": level}
+        return {"keys": {"parameterCategory": 2, "parameterNumber": 2, **place}, "values": value}
+
+    heights = [wind(103, 10, 1.0), wind(100, 1000, 2.0), wind(100, 85000, 3.0)]
+    found = open_grib(grib(tmp_path / "wind.grib2", *heights))
+    assert {name: float(found[name][0, 0, 0, 0]) for name in found} == {"u10": 1.0, "u_10hPa": 2.0, "u850": 3.0}
+    assert set(open_grib(grib(tmp_path / "high.grib2", heights[1]))) == {"u_10hPa"}

@@ -262,3 +262,31 @@ def test_trees_of_axes_without_units_are_cells_until_told(tmp_path):
         tmp_path / "known.nc", units=PLAIN, axes={a: (v, "m") for a, (v, _) in metres.items()}, place=False
     )
     assert spacing_km(open_tree(known)) == pytest.approx((DY, DX), rel=1e-6)
+
+
+def test_radians_are_degrees():
+    lat, lon = np.meshgrid(np.deg2rad(LAT), np.deg2rad(LON), indexing="ij")
+    for unit in ("radian", "rad", "radians"):
+        told = {"lat": (("y", "x"), lat, {"units": unit}), "lon": (("y", "x"), lon, {"units": unit})}
+        found = coordinates(data(told), "test.nc")
+        np.testing.assert_allclose(found["lat"].values[:, 0], LAT, rtol=1e-6)
+        np.testing.assert_allclose(found["lon"].values[0], LON, rtol=1e-6)
+        assert spacing_km(xr.Dataset(coords=found)) == pytest.approx((DY, DX), rel=1e-3)
+
+
+@pytest.mark.parametrize("unit", ["rad", "m"])
+def test_a_satellite_s_scan_angles_are_places_by_its_height(unit):
+    """Below the satellite an angle is as far as on a plane at its height; pyproj tells the rest."""
+    height, middle = 35785831.0, 140.7
+    crs = pyproj.CRS.from_dict({"proj": "geos", "h": height, "lon_0": middle, "sweep": "y"})
+    metres = 2000.0 * (np.arange(9) - 4)
+    scale = 1 / height if unit == "rad" else 1.0
+    axes = {axis: (axis, metres * scale, {"units": unit}) for axis in ("y", "x")}
+    fields = data(axes, values=np.zeros((9, 9))).assign(geos=((), 0, crs.to_cf()))
+    found = coordinates(fields, "test.nc")
+    lon, lat = pyproj.Transformer.from_crs(crs, crs.geodetic_crs, always_xy=True).transform(
+        *np.meshgrid(metres, metres)
+    )
+    np.testing.assert_allclose(found["lat"].values, lat, atol=1e-5)
+    np.testing.assert_allclose(found["lon"].values, lon, atol=1e-5)
+    assert spacing_km(xr.Dataset(coords=found)) == pytest.approx((2.0, 2.0), rel=0.01)

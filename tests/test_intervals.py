@@ -261,3 +261,40 @@ def test_negative_rain_of_era5_is_an_error_beyond_what_packing_leaves(tmp_path):
         found.tp.values  # noqa: B018
     noise = open_era5(netcdf(tmp_path, [M, -1e-9, M, M, M, M], HOURLY, units="m"))
     assert float(noise.tp.min()) == 0
+
+
+def test_an_interval_shorter_than_the_way_to_the_next_time_may_be_that_of_what_was_summed(tmp_path):
+    """CF: of "time: sum (interval: 1 hour)" the hour may be that of the values, so that three hours fell in three."""
+    three = HOURLY[0] + 3 * np.arange(6) * HOUR
+    path = netcdf(tmp_path, np.full(6, 3.0), three, methods="time: sum (interval: 1 hour)")
+    with pytest.raises(DataError, match="an interval of 1 h between times 3 h apart"):
+        opened(path)
+    np.testing.assert_allclose(opened(path, accumulated={"tp": 3}), 1.0, rtol=1e-5)
+    bounds = np.stack([three - 3 * HOUR, three], axis=1)
+    both = netcdf(tmp_path, np.full(6, 3.0), three, methods="time: sum (interval: 1 hour)", bounds=bounds)
+    np.testing.assert_allclose(opened(both), 1.0, rtol=1e-5)
+
+
+def test_bounds_that_are_empty_or_no_dates_tell_nothing(tmp_path):
+    empty = netcdf(tmp_path, np.full(6, 1.0), HOURLY, bounds=np.stack([HOURLY, HOURLY], axis=1))
+    with pytest.raises(DataError, match="nothing that says within which time it fell"):
+        opened(empty)
+    numbers = netcdf(tmp_path, np.full(6, 1.0), HOURLY, methods="time: sum (interval: 1 hour)")
+    with xr.open_dataset(numbers) as found:
+        found.assign(time_bnds=(("time", "nv"), np.arange(12.0).reshape(6, 2))).to_netcdf(tmp_path / "numbers.nc")
+    np.testing.assert_allclose(opened(tmp_path / "numbers.nc"), 1.0, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["precipitation_amount", "rainfall_amount", "rainfall", "prcp", "APCP"])
+def test_rain_is_known_by_the_names_that_files_give_it(tmp_path, name):
+    path = netcdf(tmp_path, np.full(6, 3.0), HOURLY, name=name)
+    with pytest.raises(DataError, match=f"{name} of input .*found an amount"):
+        opened(path)
+    np.testing.assert_allclose(opened(path, accumulated={name: 3}), 1.0, rtol=1e-5)
+
+
+def test_a_time_of_the_base_beside_one_of_validity_is_not_that_of_era5(tmp_path):
+    path = netcdf(tmp_path, np.full(6, M), HOURLY - 6 * HOUR, units="m")
+    with xr.open_dataset(path) as found:
+        found.assign_coords(valid_time=("time", HOURLY), step=6 * HOUR).to_netcdf(tmp_path / "steps.nc")
+    np.testing.assert_array_equal(open_era5(tmp_path / "steps.nc").time, HOURLY)

@@ -103,3 +103,18 @@ def test_longitudes_of_a_flat_file_run_eastward_in_one_piece(tmp_path, lon):
     np.testing.assert_allclose(found.t2m[0, 0], 280 + np.cos(np.radians(found.lon)) + found.lat / 10, rtol=1e-6)
     step = float(np.diff(found.x).mean())
     assert step == pytest.approx(111.2 * float(np.cos(np.radians(found.lat)).mean()), rel=1e-3)
+
+
+def test_steps_of_one_base_are_times_and_members_stay_members(tmp_path):
+    """What cfgrib gives and xarray writes: number, step, latitude, longitude, a base and dates of validity."""
+    lat, lon, steps = np.arange(30.0, 40.0), np.arange(10.0, 16.0), np.arange(3) * np.timedelta64(6, "h")
+    values = 280 + np.arange(2)[:, None, None, None] + np.arange(3)[:, None, None] + lat[:, None] / 10 + 0 * lon
+    fields = xr.Dataset(
+        {"t2m": (("number", "step", "latitude", "longitude"), values, {"units": "K"})},
+        {"number": [1, 2], "step": steps, "latitude": lat, "longitude": lon, "time": TIMES[0]},
+    )
+    for name, one in {"bare": fields, "dated": fields.assign_coords(valid_time=("step", TIMES[0] + steps))}.items():
+        one.to_netcdf(tmp_path / f"{name}.nc")
+        found = open_forecast([tmp_path / f"{name}.nc"])
+        np.testing.assert_array_equal(found.time, TIMES[0] + steps)
+        np.testing.assert_allclose(found.t2m, values, rtol=1e-6)

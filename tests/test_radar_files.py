@@ -204,3 +204,13 @@ def test_a_strangers_sequence_trains_in_one_command(tmp_path):
     assert main([*words, f"data.options.folder={tmp_path / 'mine'}", *small]) == 0
     assert main(["sample", str(tmp_path / "run"), str(tmp_path / "drawn.nc"), "--times", "0:1", "--members", "2"]) == 0
     assert main(["score", str(tmp_path / "drawn.nc")]) == 0
+
+
+def test_a_mark_that_no_file_declares_is_no_dry_weather(tmp_path):
+    """-9999 dBZ, unseen, would be taken for dry: as weak an echo does not exist."""
+    numbers = np.where(np.arange(32 * 24).reshape(32, 24) < 100, -9999.0, 20.0).astype(np.float32)
+    path = write_odim(tmp_path, numbers, gain=1.0, offset=0.0, nodata=-1.0, undetect=-2.0)
+    with pytest.raises(DataError, match=r"-9999 dBZ.*at least -100 dBZ.*nodata=-9999"):
+        open_radar(path, factor=8).target.load()
+    found = open_radar(path, factor=8, nodata=-9999).target.values
+    assert np.isnan(found).sum() == 100 and np.nanmin(found) == 20

@@ -4,11 +4,13 @@ import netCDF4
 import numpy as np
 import pytest
 import xarray as xr
+import zarr
 from tiny_trees import FORMATS, NX, NY, corrdiff_file, fill, member, writer
 
 from labkit.cli import main
 from labkit.data.files import open_files
 from labkit.data.pairs import Pairs
+from labkit.data.reading import open_lazily
 from labkit.data.statistics import compute_statistics
 from labkit.errors import DataError
 from labkit.store.trees import open_tree
@@ -152,3 +154,53 @@ def test_pairs_made_by_hand_are_asked_too():
     coarse = fine[..., ::2, ::2].rename(y="y_in", x="x_in")
     with pytest.raises(DataError, match="times of pairs: found dates of the noleap calendar"):
         Pairs(coarse, fine, fine[0, :0].drop_vars("time"))
+
+
+STORED = np.arange(-5, 20).reshape(5, 5)
+LIMITS = {
+    "floats": ("f4", {"valid_range": np.array([0, 9], "f4")}),
+    "ends": ("f4", {"valid_min": np.float32(0), "valid_max": np.float32(9)}),
+    "one end": ("f4", {"valid_max": np.float32(9)}),
+    "packed": ("i2", {"valid_range": np.array([0, 9], "i2"), "scale_factor": 0.01, "add_offset": 273.0}),
+    "packed upside down": ("i2", {"valid_range": np.array([0, 9], "i2"), "scale_factor": -0.01, "add_offset": 273.0}),
+    "bytes": ("i1", {"valid_min": np.int8(0), "_FillValue": np.int8(3), "scale_factor": 0.5}),
+    "both marks": ("f4", {"_FillValue": np.float32(-5), "missing_value": np.float32(19)}),
+}
+
+
+@pytest.mark.parametrize(("kind", "attrs"), LIMITS.values(), ids=LIMITS)
+def test_what_a_file_calls_invalid_is_missing_as_the_netcdf_library_has_it(tmp_path, kind, attrs):
+    path = tmp_path / "limits.nc"
+    with netCDF4.Dataset(path, "w") as file:
+        file.createDimension("y", 5)
+        file.createDimension("x", 5)
+        made = file.createVariable("t2m", kind, ("y", "x"), fill_value=attrs.get("_FillValue"))
+        made.setncatts({name: value for name, value in attrs.items() if name != "_FillValue"})
+        made.set_auto_maskandscale(False)
+        made[:] = STORED.astype(kind)
+    with netCDF4.Dataset(path) as file:
+        expected = np.ma.filled(file["t2m"][:].astype(float), np.nan)
+    assert 0 < np.isnan(expected).sum() < expected.size
+    found = open_lazily(path)["t2m"]
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    assert not {"valid_range", "valid_min", "valid_max"} & set(found.attrs)  # converted, they would be wrong
+
+
+def test_a_limit_in_floats_beside_stored_integers_is_one_of_decoded_values_and_a_mark_may_be_text(tmp_path):
+    values = np.array([[271.0, 274.0], [276.0, -9999.0]])
+    one = xr.Dataset({"t2m": (("y", "x"), values[:, :1], {"valid_range": [270.0, 275.0]})})
+    one.to_netcdf(tmp_path / "a.nc", encoding={"t2m": {"dtype": "i2", "scale_factor": 0.01, "add_offset": 273.0}})
+    np.testing.assert_allclose(open_lazily(tmp_path / "a.nc")["t2m"], [[271.0], [np.nan]])
+    xr.Dataset({"t2m": (("y", "x"), values, {"missing_value": "-9999."})}).to_netcdf(tmp_path / "b.nc")
+    np.testing.assert_allclose(open_lazily(tmp_path / "b.nc")["t2m"], [[271.0, 274.0], [276.0, np.nan]])
+
+
+def test_a_zero_of_zarr_2_is_a_zero_and_another_fill_is_missing(tmp_path):
+    rain = np.array([[0.0, 2.0], [0.0, -9.0]], "f4")
+    for name, mark in (("zero", 0.0), ("nine", -9.0)):
+        made = zarr.open_group(tmp_path / f"{name}.zarr", mode="w", zarr_format=2)
+        array = made.create_array("tp", shape=(2, 2), dtype="f4", fill_value=mark)
+        array.attrs["_ARRAY_DIMENSIONS"] = ["y", "x"]
+        array[:] = rain
+    np.testing.assert_array_equal(open_lazily(tmp_path / "zero.zarr")["tp"], rain)
+    np.testing.assert_array_equal(open_lazily(tmp_path / "nine.zarr")["tp"], np.where(rain < 0, np.nan, rain))

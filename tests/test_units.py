@@ -1,12 +1,14 @@
 """Units: what a file says is converted, what it does not say is asked for where the values betray it."""
 
+import re
+
 import dask.array as da
 import numpy as np
 import pytest
 import xarray as xr
 
 from labkit.errors import DataError
-from labkit.units import check_plausible, check_told, factor_and_offset, in_our_units, kilometres
+from labkit.units import check_plausible, check_told, factor_and_offset, in_our_units, kilometres, possible
 from labkit.variables import REGISTRY, lookup
 
 KNOT = 1852 / 3600
@@ -15,7 +17,10 @@ KNOWN = [
     *[("u10", unit, 10.0, 10 * KNOT) for unit in ("kt", "kts", "knot", "knots")],
     *[("u10", unit, 3.0, 3.0) for unit in ("m s-1", "m s**-1", "m/s", "m s^-1", "m.s-1", "meter/second", "m s^{-1}")],
     *[("u10", unit, 3.0, 3.0) for unit in ("ms-1", "m s−1", " m s-1 ")],
-    *[("u10", unit, 36.0, 10.0) for unit in ("km/h", "km h-1", "km hour-1")],
+    *[("u10", unit, 36.0, 10.0) for unit in ("km/h", "km h-1", "km hour-1", "kmh", "kph", "km/hr")],
+    *[("u10", unit, 10.0, 10 * KNOT) for unit in ("Kt", "KTS", "Knots")],
+    *[("msl", unit, 990.0, 99000.0) for unit in ("hpa", "HPA", "MB")],
+    *[("t2m", unit, 20.0, 293.15) for unit in ("ºC", "Deg. C")],
     ("gust", "mph", 1.0, 1609.344 / 3600),
     *[("t2m", unit, 20.0, 293.15) for unit in ("degC", "C", "°C", "celsius", "Celsius", "deg C", "degrees C")],
     *[("t2m", unit, 280.0, 280.0) for unit in ("K", "kelvin", "Kelvin", "degK", "k")],
@@ -168,3 +173,27 @@ def test_lengths():
         assert kilometres(unit) == pytest.approx(km)
     for unit in ("", "degrees_north", "1", "K", "cells", "s"):
         assert kilometres(unit) is None
+
+
+FAR = {
+    "t2m": ([200.0, 330.0], [80.0, -9999.0, 0.0, 12.0]),
+    "msl": ([87000.0, 105000.0], [1000.0, 32767.0]),
+    "tp": ([0.0, 300.0, -0.01], [-99.0, 9999.0]),
+    "u10": ([-80.0, 80.0], [-999.0, 1e20]),
+    "wind_speed": ([0.0, 90.0], [-99.0, -9.0]),
+    "reflectivity": ([-64.0, 75.0], [-999.0, 255.0]),
+    "orography": ([-430.0, 8849.0], [-9999.0]),
+    "land_mask": ([0.0, 1.0], [255.0, -9999.0]),
+}
+
+
+@pytest.mark.parametrize("name", FAR)
+def test_what_is_far_from_anything_in_nature_is_refused_when_it_is_read(name):
+    most, beyond = FAR[name]
+    fine = xr.DataArray(da.from_array(np.array([*most, np.nan])), dims="x")
+    np.testing.assert_array_equal(possible({name: fine}, "test.nc")[name], fine)
+    for value in beyond:
+        field = xr.DataArray(da.from_array(np.array([*most, np.nan, value, value])), dims="x")
+        guarded = possible({name: field}, "test.nc")[name]
+        with pytest.raises(DataError, match=re.escape(f"{name} in test.nc: found {value:.5g} in 2 of")):
+            guarded.compute()

@@ -52,7 +52,10 @@ def channels(names, *, seed=0, times=TIMES):
         "lat": (("y", "x"), 20 + np.zeros((NY, NX), "f4") + np.arange(NY, dtype="f4")[:, None] * 2 / 111.2),
         "lon": (("y", "x"), 120 + np.zeros((NY, NX), "f4") + np.arange(NX, dtype="f4") * 3 / 104.5),
     }
-    return xr.DataArray(fields(times, len(names), seed=seed), coords, ("time", "channel", "y", "x"))
+    values = (
+        fields(times, len(names), seed=seed) + np.float32(280) * np.array([n == "t2m" for n in names])[:, None, None]
+    )
+    return xr.DataArray(values, coords, ("time", "channel", "y", "x"))
 
 
 def writer(path, **options):

@@ -15,6 +15,7 @@ from labkit.units import factor_and_offset
 from labkit.variables import lookup
 
 REFLECTIVITY, RAIN = "reflectivity", "tp"
+_LEAST_DBZ = -100  # weaker than any echo; composites have -32 or -64 where it is dry
 _STAMP = re.compile(r"(?<!\d)(\d{8})[T_\-.]?(\d{4})(\d{2})?(?:\d{3})?(?!\d)")
 
 
@@ -43,12 +44,13 @@ class Coding:
             found[_equal(numbers, self.undetect)] = 0
         if self.nodata is not None:
             found[_equal(numbers, self.nodata)] = np.nan
-        if self.quantity == RAIN and np.nanmin(found, initial=0) < -1e-3:
+        lowest = float(np.nanmin(found, initial=0))
+        if lowest < (-1e-3 if self.quantity == RAIN else _LEAST_DBZ):
             raise DataError(
                 what,
-                found=f"a rain rate of {np.nanmin(found):g} mm h-1",
-                expected="rain that is not negative",
-                todo="say which number stands for what no radar sees: nodata=-1",
+                found=f"a rain rate of {lowest:g} mm h-1" if self.quantity == RAIN else f"{lowest:g} dBZ",
+                expected="rain that is not negative" if self.quantity == RAIN else f"at least {_LEAST_DBZ} dBZ",
+                todo=f"say which number stands for what no radar sees: nodata={-1 if self.quantity == RAIN else -9999}",
             )
         return np.maximum(found, 0)
 

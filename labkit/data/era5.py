@@ -49,6 +49,8 @@ def open_era5(
 
 def _in_one_piece(raw: xr.Dataset, what: str) -> xr.Dataset:
     """With one `time`, that of validity, and without `expver`, which parts final from preliminary values."""
+    if "valid_time" in raw.variables and raw["valid_time"].dims == ("time",):  # then the other is of the base
+        raw = raw.assign_coords(time=raw["valid_time"].values).drop_vars("valid_time")
     names = {"lat": "latitude", "lon": "longitude", "valid_time": "time"}
     raw = raw.rename({theirs: name for theirs, name in names.items() if theirs in raw.variables and name not in raw})
     if not {"latitude", "longitude", "time"} <= set(raw.variables):

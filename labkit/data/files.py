@@ -8,14 +8,16 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
+from labkit.border import say
 from labkit.data.grids import covering_cells
-from labkit.data.intervals import rates
+from labkit.data.intervals import bounds_of, rates
+from labkit.data.latlon import by_pressure, is_pressure
 from labkit.data.pairs import Pairs
 from labkit.data.parts import Samples, Times, part_of
 from labkit.data.reading import check_group, choose, open_lazily, stack, telling_gaps, timed
 from labkit.errors import DataError
-from labkit.grid import coordinates, eastwards, oriented, projection, spacing_known, with_our_dims
-from labkit.units import check_told
+from labkit.grid import MEMBERS, coordinates, eastwards, oriented, projection, spacing_known, with_our_dims
+from labkit.units import check_plausible, check_told, in_our_units, kilometres, possible
 from labkit.variables import canonical
 
 
@@ -114,7 +116,36 @@ def _shared_times(coarse: xr.Dataset, fine: xr.Dataset) -> tuple[xr.Dataset, xr.
             expected="times that both have",
             todo="choose files of the same period",
         )
-    return coarse.sel(time=shared), fine.sel(time=shared)
+    lost = [_within(d["time"].values, shared) - len(shared) for d in (coarse, fine)]
+    if all(lost):
+        say(
+            f"times: {len(shared)} are in both files; between them {lost[0]} of the input and {lost[1]} of the target "
+            "have no partner and are left out"
+        )
+    parts = coarse.sel(time=shared), fine.sel(time=shared)
+    _check_bounds(*parts)
+    return parts
+
+
+def _within(times: np.ndarray, shared: np.ndarray) -> int:
+    """How many times lie within those that are shared."""
+    return int(((times >= shared.min()) & (times <= shared.max())).sum())
+
+
+def _check_bounds(coarse: xr.Dataset, fine: xr.Dataset) -> None:
+    """DataError where both files have bounds of the time and one label stands for two intervals."""
+    of_coarse, of_fine = bounds_of(coarse), bounds_of(fine)
+    if of_coarse is None or of_fine is None:
+        return
+    differ = np.flatnonzero((of_coarse[1] <= of_fine[0]) | (of_fine[1] <= of_coarse[0]))
+    if differ.size:
+        spans = [f"{str(low[differ[0]])[:16]} to {str(high[differ[0]])[:16]}" for low, high in (of_coarse, of_fine)]
+        raise DataError(
+            f"time {str(coarse['time'].values[differ[0]])[:16]} of input and target",
+            found=f"the interval {spans[0]} in the input and {spans[1]} in the target",
+            expected="intervals that overlap where times are the same",
+            todo="label both by the same end of the interval",
+        )
 
 
 def _channels(
@@ -130,7 +161,9 @@ def _channels(
             todo="check the file, or rename its dimensions with dims={'theirs': 'ours'}",
         )
     order = [dim for dim in dims if dim != "channel"]
-    return stack([variable.transpose(*order) for variable in chosen], dims, what, units=units)
+    named = {str(variable.name): variable.transpose(*order) for variable in chosen}
+    check_plausible(named, what, units=units)
+    return stack(list(possible(in_our_units(named, what, units=units), what).values()), dims, what)
 
 
 def _maps(dataset: xr.Dataset, dims: set[str]) -> dict[str, xr.DataArray]:
@@ -140,25 +173,33 @@ def _maps(dataset: xr.Dataset, dims: set[str]) -> dict[str, xr.DataArray]:
         extra = [dim for dim in variable.dims if dim not in dims]
         if not dims <= set(variable.dims) or len(extra) > 1 or not np.issubdtype(variable.dtype, np.number):
             continue
-        labels = _labels(str(name), variable, extra[0]) if extra else [str(name)]
-        for i, label in enumerate(labels):
-            found[label] = (variable.isel({extra[0]: i}) if extra else variable).rename(label)
+        parts = _taken_apart(str(name), variable, extra[0]) if extra else {str(name): variable}
+        found |= {label: part.rename(label) for label, part in parts.items()}
     return found
 
 
-def _labels(name: str, variable: xr.DataArray, dim: str) -> list[str]:
-    """Names of the channels along `dim`: its own words, or the variable's name with the level."""
-    if dim not in variable.coords:
+def _taken_apart(name: str, variable: xr.DataArray, dim: str) -> dict[str, xr.DataArray]:
+    """One map a channel or level along `dim`, named by its own words, by the pressure (t850), by the height in metres
+    (u10), or else by the number of the level (t_3); a level alone is none. DataError for members."""
+    if is_pressure(variable, dim):
+        return by_pressure(name, variable)
+    if variable.sizes[dim] == 1:
+        return {name: variable.isel({dim: 0}, drop=True)}
+    if dim in MEMBERS or dim not in variable.coords or variable[dim].dtype.kind not in "OUSiuf":
+        members = f"{variable.sizes[dim]} members along {dim}"
         raise DataError(
             f"variable {name}",
-            found=f"a dimension {dim} without coordinate",
+            found=members if dim in MEMBERS else f"a dimension {dim} without names or numbers",
             expected="names of channels or levels along it",
-            todo="add the coordinate to the file, or leave the variable out",
+            todo="choose one in the file, such as dataset.isel(" + f"{dim}=0), or leave the variable out",
         )
     labels = variable[dim].values
     if labels.dtype.kind in "OUS":
-        return [label.decode() if isinstance(label, bytes) else str(label) for label in labels]
-    return [f"{name}{label:g}" for label in labels]
+        names = [label.decode() if isinstance(label, bytes) else str(label) for label in labels]
+    else:
+        between = "" if kilometres(str(variable[dim].attrs.get("units", ""))) == 1e-3 else "_"
+        names = [f"{name}{between}{label:g}" for label in labels]
+    return {label: variable.isel({dim: i}, drop=True) for i, label in enumerate(names)}
 
 
 def _invariants(path, names: Sequence[str] | None, dims, fine: xr.Dataset, units) -> xr.DataArray:

@@ -25,7 +25,7 @@ from labkit.data.latlon import Box, laid_out, pick
 from labkit.data.messages import Message, alike, cells, read_messages, values
 from labkit.errors import DataError
 from labkit.units import check_told, parsed
-from labkit.variables import canonical
+from labkit.variables import at_pressure, canonical
 
 SECOND = np.timedelta64(1, "s")
 PRESSURE = ("isobaricInhPa", "isobaricInPa")
@@ -111,13 +111,15 @@ def _named(messages: Iterable[Message]) -> dict[str, list[Message]]:
             heights = {one.level for one in group}
             for one in group:
                 height = _height(one, level is True, len(heights) > 1)
-                found[name + (where + height if level is not True else height) + suffix].append(one)
+                placed = at_pressure(name, height) if level is True else f"{name}{where}{height}"
+                found[placed + suffix].append(one)
     return dict(found)
 
 
-def _height(one: Message, pressure: bool, several: bool) -> str:
+def _height(one: Message, pressure: bool, several: bool) -> str | float:
+    """Pressure in hPa, else the level as a part of a name, where there are several."""
     if pressure:
-        return f"{one.level / (100 if one.level_type == 'isobaricInPa' else 1):g}"
+        return one.level / (100 if one.level_type == "isobaricInPa" else 1)
     return f"_{one.level:g}" if several else ""
 
 

@@ -9,6 +9,8 @@ from labkit.data.regrid import block_mean
 from labkit.errors import DataError
 from labkit.grid import eastwards, positions_km
 
+_EXACT = 0.05  # of a coarse cell; what the bending of a map does to means of centres is less
+
 
 def covering_cells(coarse: xr.Dataset, fine: xr.Dataset, what: str = "input") -> xr.Dataset:
     """The part of the coarse grid (or of one like the fine) whose cells the fine grid fills, also across the edge of a
@@ -44,7 +46,8 @@ def covering_cells(coarse: xr.Dataset, fine: xr.Dataset, what: str = "input") ->
             what, inner, f"centres of coarse cells at most {0.25 * min(spacing):.3g} km away, not {apart:.3g}"
         )
     there = {"y": slice(y0, y0 + part.shape[0]), "x": slice(x0, x0 + part.shape[1])}
-    return coarse.isel(there).assign_attrs(alignment="checked")
+    off = f", but centres are up to {apart:.3g} km apart" if apart > _EXACT * min(spacing) else ""
+    return coarse.isel(there).assign_attrs(alignment=f"checked{off}")
 
 
 def _spacing(points: np.ndarray, at: tuple[int, int] | None = None) -> tuple[float, float]:

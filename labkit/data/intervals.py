@@ -151,19 +151,30 @@ def unknown_interval(name: str, what: str, *, why: str = "nothing that says with
     )
 
 
+def bounds_of(dataset: xr.Dataset) -> Interval | None:
+    """Start and end of each time's interval by the bounds of the time; None where there are none, or all are empty."""
+    said = str(dataset["time"].attrs.get("bounds", ""))
+    name = next((b for b in (said, "time_bnds", "time_bounds", "bounds_time") if b in dataset.variables), None)
+    if name is None or dataset[name].dtype.kind != "M":
+        return None
+    low, high = np.asarray(dataset[name].transpose("time", ...).values).reshape(dataset.sizes["time"], 2).T
+    return (np.minimum(low, high), np.maximum(low, high)) if (low != high).any() else None
+
+
 def _interval(name: str, field: xr.DataArray, dataset: xr.Dataset, told, otherwise, what: str) -> Interval:
     """Start and end of each time's interval; DataError where nothing tells it."""
     ends = dataset["time"].values
     if told is not None:
         return starts_as_told(name, told, ends, ends.min(), what), ends
-    bounds = str(dataset["time"].attrs.get("bounds", ""))
-    bounds = next((b for b in (bounds, "time_bnds", "time_bounds", "bounds_time") if b in dataset.variables), None)
-    methods = str(field.attrs.get("cell_methods", ""))
+    bounds, methods = bounds_of(dataset), str(field.attrs.get("cell_methods", ""))
     if bounds is not None and "time: point" not in methods:
-        low, high = np.asarray(dataset[bounds].transpose("time", ...).values).reshape(len(ends), 2).T
-        return np.minimum(low, high), np.maximum(low, high)
+        return bounds
     if (sum_of := _SUM.search(methods)) and sum_of[1] and (unit := parsed(sum_of[2])) and unit.is_convertible("h"):
-        return starts_as_told(name, unit.convert(float(sum_of[1]), "h"), ends, ends.min(), what), ends
+        hours = float(unit.convert(float(sum_of[1]), "h"))
+        apart = (np.diff(np.sort(ends)) / HOUR).min(initial=np.inf)
+        if 1.01 * hours < apart < np.inf:  # CF's interval may be that of what was summed, not of the sum
+            raise unknown_interval(name, what, why=f"an interval of {hours:g} h between times {apart:g} h apart")
+        return starts_as_told(name, hours, ends, ends.min(), what), ends
     if otherwise is None:
         raise unknown_interval(name, what)
     return starts_as_told(name, otherwise(name, field), ends, ends.min(), what), ends

@@ -9,8 +9,8 @@ import xarray as xr
 
 from labkit.errors import DataError
 from labkit.grid import coordinates, eastwards, latitude_longitude, oriented, row_of_longitudes, with_our_dims
-from labkit.units import check_plausible, in_our_units
-from labkit.variables import canonical, lookup
+from labkit.units import check_plausible, in_our_units, parsed
+from labkit.variables import at_pressure, canonical, lookup
 
 Box = tuple[float, float, float, float]
 PRESSURE_LEVELS = ("pressure_level", "isobaricInhPa", "level", "plev")
@@ -36,12 +36,26 @@ def laid_out(
 
 
 def by_pressure(name: str, field: xr.DataArray) -> dict[str, xr.DataArray]:
-    """A field on pressure levels (hPa) as one for each, `t` to `t850`; any other as it is."""
-    axis = next((dim for dim in PRESSURE_LEVELS if dim in field.dims), None)
+    """A field on pressure levels as one for each, `t` to `t850`; any other as it is."""
+    axis = next((dim for dim in field.dims if is_pressure(field, dim)), None)
     if axis is None:
         return {name: field}
-    hpa = field[axis].values * (0.01 if field[axis].attrs.get("units") == "Pa" else 1)
-    return {f"{name}{level:g}": field.isel({axis: i}, drop=True) for i, level in enumerate(hpa)}
+    levels = [at_pressure(name, level) for level in hectopascals(field[axis])]
+    return {level: field.isel({axis: i}, drop=True) for i, level in enumerate(levels)}
+
+
+def is_pressure(field: xr.DataArray, dim: str) -> bool:
+    """Whether a dimension is one of pressure levels: by its unit, or without one by its name."""
+    if dim not in field.coords or not np.issubdtype(field[dim].dtype, np.number):
+        return False
+    unit = str(field[dim].attrs.get("units", ""))
+    return (parsed(unit) is not None and parsed(unit).is_convertible("hPa")) if unit else dim in PRESSURE_LEVELS
+
+
+def hectopascals(levels: xr.DataArray) -> np.ndarray:
+    """Pressure levels in hPa, which they are without a unit."""
+    unit = parsed(str(levels.attrs.get("units", "")) or "hPa")
+    return np.round(unit.convert(np.asarray(levels.values, np.float64), "hPa"), 6)
 
 
 def pick(fields: Mapping[str, xr.DataArray], names: Sequence[str] | None, what: str) -> dict[str, xr.DataArray]:

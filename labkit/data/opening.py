@@ -15,11 +15,11 @@ from labkit.data.latlon import Box, by_pressure, laid_out, pick
 from labkit.data.reading import check_group, open_lazily, timed
 from labkit.data.wrf import earth_relative, open_wrfout
 from labkit.errors import ConfigError, DataError
-from labkit.grid import SPACE, with_our_dims
+from labkit.grid import SPACE, with_members, with_our_dims
 from labkit.store.atomic import atomic_file
 from labkit.store.trees import is_grib
+from labkit.units import possible
 
-_MEMBERS = ("ensemble", "number", "ens_number", "member", "members", "realization", "ens", "ensemble_member")
 _ORDER = ("ensemble", "time", *SPACE)
 _PLACES = ("lat", "latitude", "XLAT", "nav_lat", "lon", "longitude", "XLONG", "nav_lon")
 
@@ -84,7 +84,7 @@ def open_flat(
         raise DataError(what, found=f"{len(paths)} files", expected="one", todo="join them first, or convert each")
     check_group(paths[0], group, "group")
     dataset = open_lazily(paths[0], group=group, chunks={})
-    dataset = _with_members(dataset, dims or {})
+    dataset = _numbered(with_members(dataset, [theirs for theirs, ours in (dims or {}).items() if ours == "ensemble"]))
     dataset = timed(with_our_dims(dataset, what, {k: v for k, v in (dims or {}).items() if v != "ensemble"}), what)
     dataset = dataset.set_coords([str(name) for name in dataset.data_vars if _is_place(dataset[name])])
     fields = rates(pick(_maps(dataset), variables, what), dataset, what, accumulated=accumulated, units=units)
@@ -94,19 +94,16 @@ def open_flat(
             found = f"a dimension {', '.join(map(str, sorted(extra)))}"
             raise DataError(f"{name} of {what}", found=found, expected="time, y, x", todo="choose by variables=[...]")
     found = laid_out(fields, what, box=box, units=units)
+    found = found.assign(possible(found.data_vars, what))
     kept = found.drop_vars([name for name in found.coords if name not in (*_ORDER, "lat", "lon")])
     return kept.assign_attrs(source=Path(paths[0]).name)
 
 
-def _with_members(dataset: xr.Dataset, dims: Mapping[str, str]) -> xr.Dataset:
-    """With the dimension of members, where there is one, called `ensemble` and counted by whole numbers."""
-    told = [theirs for theirs, ours in dims.items() if ours == "ensemble"]
-    member = next((dim for dim in (*told, *_MEMBERS) if dim in dataset.dims), None)
-    if member is None:
+def _numbered(dataset: xr.Dataset) -> xr.Dataset:
+    """With whole numbers along the members, where there are some."""
+    if "ensemble" not in dataset.dims or np.issubdtype(dataset["ensemble"].dtype, np.integer):
         return dataset
-    named = dataset.rename({member: "ensemble"})
-    whole = "ensemble" in named.coords and np.issubdtype(named["ensemble"].dtype, np.integer)
-    return named if whole else named.assign_coords(ensemble=np.arange(named.sizes["ensemble"]))
+    return dataset.assign_coords(ensemble=np.arange(dataset.sizes["ensemble"]))
 
 
 def _maps(dataset: xr.Dataset) -> dict[str, xr.DataArray]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 import dask.array as da
@@ -14,10 +15,12 @@ from dask.base import tokenize
 from labkit.border import check_store, engine_of, guarded, reading
 from labkit.errors import DataError
 from labkit.grid import SPACE
-from labkit.store.sound import check_calendars, refuse_unwritten
-from labkit.units import check_plausible, in_our_units
+from labkit.store.sound import check_calendars, refuse_unwritten, without_invalid
+from labkit.units import check_plausible, in_our_units, parsed
 from labkit.variables import canonical
 
+STEPS = ("step", "lead_time", "leadtime", "prediction_timedelta", "forecast_period")
+BASES = ("forecast_reference_time", "reference_time", "init_time", "initial_time")
 _SINCE = re.compile(r"since\s+(\d{4}-\d{2}-\d{2})[ T_](\d{2}:\d{2}:\d{2})")
 
 
@@ -38,8 +41,9 @@ def open_lazily(path: str | Path, *, group: str | None = None, chunks: dict | No
         )
     check_calendars(lazy, Path(path).name)
     whole = lazy if Path(path).is_dir() else refuse_unwritten(lazy, Path(path).name)
-    whole.set_close(found.close)
-    return whole
+    valid = without_invalid(whole)
+    valid.set_close(found.close)
+    return valid
 
 
 def _chunked(array: xr.DataArray, chunks: dict, token: str) -> xr.DataArray:
@@ -94,10 +98,15 @@ def times_of(raw: xr.Dataset) -> np.ndarray | None:
 
 
 def timed(dataset: xr.Dataset, what: str) -> xr.Dataset:
-    """With a coordinate `time` that holds each time once; WRF keeps its times as text in `Times`."""
-    stamps = next((dataset[n] for n in ("time", "valid_time") if n in dataset.variables and dataset[n].ndim < 2), None)
+    """With a coordinate `time` of dates, those of validity to the second, that holds each once.
+
+    It is any date along the dimension of times, also of text; a base and the steps from it, as cfgrib gives them; or
+    WRF's text `Times`. DataError where there is none, and for several bases with steps of their own.
+    """
+    dataset = _by_step(dataset, what)
+    stamps = _stamps(dataset, what)
     try:
-        times = times_of(dataset) if stamps is None else np.atleast_1d(stamps.values)
+        times = times_of(dataset) if stamps is None else _dates(np.atleast_1d(stamps.values))
     except ValueError:
         times = None
     if "time" not in dataset.dims and times is not None and len(times) == 1:  # the dimension of one time was dropped
@@ -106,8 +115,8 @@ def timed(dataset: xr.Dataset, what: str) -> xr.Dataset:
     if times is None or len(times) != dataset.sizes.get("time"):
         raise DataError(
             f"time of the {what}",
-            found=f"dimensions {', '.join(map(str, dataset.dims))} and no time for each step",
-            expected="a dimension time with its coordinate",
+            found=f"dimensions {', '.join(map(str, dataset.dims))} and no date for each step",
+            expected="a dimension time with its coordinate, in such as hours since 2000-01-01",
             todo="add the coordinate, or say which dimension is time with dims={'theirs': 'time'}",
         )
     dataset = dataset.assign_coords(time=("time", times, {} if stamps is None else stamps.attrs))
@@ -119,6 +128,63 @@ def timed(dataset: xr.Dataset, what: str) -> xr.Dataset:
             todo="drop the duplicates from the file",
         )
     return dataset
+
+
+def _by_step(dataset: xr.Dataset, what: str) -> xr.Dataset:
+    """With the steps from one base as the dimension `time`, and their dates as `valid_time`."""
+    step = next((name for name in STEPS if name in dataset.dims), None)
+    if step is None:
+        return dataset
+    if dataset.sizes.get("time", 1) > 1 and dataset.sizes[step] > 1:
+        raise DataError(
+            f"time of the {what}",
+            found=f"{dataset.sizes['time']} bases with {dataset.sizes[step]} steps each",
+            expected="one base, or one step",
+            todo=f"choose one, such as dataset.isel(time=0) or dataset.isel({step}=0)",
+        )
+    if dataset.sizes[step] == 1 and dataset.sizes.get("time", 0) > 1:
+        step_of_all = dataset.isel({step: 0})
+        return step_of_all if "valid_time" in dataset else step_of_all.assign_coords(_validity(step_of_all, step))
+    one = dataset.isel(time=0) if "time" in dataset.dims else dataset
+    valid = one["valid_time"] if "valid_time" in one.variables else _validity(one, step).get("valid_time")
+    named = one.drop_vars(["time", "valid_time"], errors="ignore").rename_dims({step: "time"})
+    return named if valid is None else named.assign_coords(valid_time=("time", np.atleast_1d(valid.values)))
+
+
+def _validity(dataset: xr.Dataset, step: str) -> dict[str, xr.DataArray]:
+    """`valid_time`: a base and the steps from it, durations or numbers with a unit; empty where one is lacking."""
+    base = next((dataset[name] for name in ("time", *BASES) if name in dataset.variables), None)
+    steps = dataset[step] if step in dataset.variables else None
+    if base is None or steps is None or base.dtype.kind != "M":
+        return {}
+    unit = parsed(str(steps.attrs.get("units", "")))
+    if steps.dtype.kind != "m" and (unit is None or not unit.is_convertible("s")):
+        return {}
+    past = steps if steps.dtype.kind == "m" else (steps * unit.convert(1.0, "s")).round().astype("timedelta64[s]")
+    return {"valid_time": base + past}
+
+
+def _stamps(dataset: xr.Dataset, what: str) -> xr.DataArray | None:
+    """The coordinate that tells the time of each step: of validity before one that may be the base."""
+    known = [dataset[n] for n in ("valid_time", "time") if n in dataset.variables]
+    along = [stamps for stamps in known if stamps.dims == ("time",)]
+    scalar = [stamps for stamps in known if stamps.ndim < 2 and stamps.size == 1]
+    others = [v for v in dataset.coords.values() if v.dims == ("time",) and v.dtype.kind == "M" and v.name not in BASES]
+    bases = [dataset[n] for n in BASES if n in dataset.variables and dataset[n].dims == ("time",)]
+    return next(iter([*along, *others[:1], *bases, *scalar]), None)
+
+
+def _dates(values: np.ndarray) -> np.ndarray:
+    """Dates to the nearest second, since fractions of a day or an hour come back with an error; ValueError for none."""
+    if values.dtype.kind in "OUS":
+        texts = [text.decode() if isinstance(text, bytes) else str(text) for text in values]
+        values = np.array([datetime.fromisoformat(text.strip()) for text in texts], object)
+        zoned = [one.astimezone(UTC).replace(tzinfo=None) if one.tzinfo else one for one in values]
+        values = np.array(zoned, "datetime64[ns]")
+    if values.dtype.kind != "M":
+        raise ValueError("numbers without a unit")
+    half = np.timedelta64(500, "ms")
+    return (values.astype("datetime64[ns]") + half).astype("datetime64[s]").astype("datetime64[ns]")
 
 
 def stack(

@@ -12,7 +12,7 @@ import xarray as xr
 from labkit.data.reading import open_lazily, times_of
 from labkit.errors import DataError
 from labkit.sphere import wrapped
-from labkit.variables import lookup
+from labkit.variables import at_pressure, lookup
 
 GRAVITY = 9.81  # these four are WRF's constants
 DRY_AIR = 287.0
@@ -218,7 +218,7 @@ def _on_level(whole: xr.Dataset, level: int) -> dict[str, xr.DataArray]:
     columns = {"u": whole.U, "v": whole.V, "t": _temperature(whole), "z": _geopotential(whole), "q": whole.QVAPOR}
     p = _pressure(whole)
     return {
-        f"{name}{level:g}": _by_column(_at_pressure, field, p, wanted=level * 100.0).assign_attrs(
+        at_pressure(name, level): _by_column(_at_pressure, field, p, wanted=level * 100.0).assign_attrs(
             units=LEVEL_UNITS[name]
         )
         for name, field in columns.items()

@@ -21,6 +21,7 @@ from labkit.errors import DataError
 
 ALL_CHUNKS = "all_chunks_written"  # attribute of a store of which every chunk was written, empty ones too
 NEVER_WRITTEN = "never_written"  # attribute of an open tree: in words, what of its file was not
+_LIMITS = ("valid_range", "valid_min", "valid_max")  # in stored numbers, which decoded and converted values are not
 _REAL_CALENDARS = ("standard", "gregorian", "proleptic_gregorian")
 
 
@@ -101,6 +102,63 @@ def without_unwritten(dataset: xr.Dataset) -> xr.Dataset:
     fields = {name: (v, never_written(v.variable)) for name, v in dataset.data_vars.items() if v.ndim > 1}
     told = {n: v.where(~_is(v, value)).astype(v.dtype) for n, (v, value) in fields.items() if value is not None}
     return dataset.assign(told)
+
+
+def without_invalid(dataset: xr.Dataset) -> xr.Dataset:
+    """The data set with NaN, lazily, where its own attributes say that a value is none: outside of `valid_range` or of
+    `valid_min` and `valid_max` (CF 2.5.1), or a `missing_value` that was written as text."""
+    fields = {name: v for name, v in dataset.data_vars.items() if v.ndim > 1 and v.dtype.kind in "iuf"}
+    limits = {name: _valid_limits(v.variable) for name, v in fields.items()}
+    told = {}
+    for name, (low, high, missing) in limits.items():
+        if (low, high, missing) != (None, None, None):
+            field = fields[name]
+            valid = field == field if missing is None else field != np.asarray(missing, field.dtype)
+            valid = valid if low is None else valid & (field >= low)
+            valid = valid if high is None else valid & (field <= high)
+            told[name] = field.where(valid).drop_attrs().assign_attrs(_without(field.attrs, _LIMITS))
+    return dataset.assign(told)
+
+
+def _valid_limits(variable: xr.Variable) -> tuple[float | None, float | None, float | None]:
+    """Lowest and highest valid value and the missing one, as decoded; None where nothing is said.
+
+    Limits of a packed variable are in stored numbers, but for floats beside stored integers (NUG, "valid_range").
+    """
+    told = {**variable.encoding, **variable.attrs}
+    ends = np.atleast_1d(told.get("valid_range", []))
+    ends = list(ends) if len(ends) == 2 else [told.get(name) for name in ("valid_min", "valid_max")]
+    scale, offset = (float(told.get(name, default)) for name, default in (("scale_factor", 1), ("add_offset", 0)))
+    missing = told.get("missing_value")
+    low, high = (None if end is None else _decoded(np.asarray(end), told, scale, offset) for end in ends)
+    low, high = (high, low) if scale < 0 else (low, high)
+    slack = 0.5 * abs(scale) if (scale, offset) != (1, 0) else 0.0
+    return (
+        None if low is None else low - slack,
+        None if high is None else high + slack,
+        _number(missing) if isinstance(missing, str) else None,
+    )
+
+
+def _decoded(end: np.ndarray, told: Mapping, scale: float, offset: float) -> float | None:
+    if end.dtype.kind not in "iuf" or end.ndim:
+        return None
+    if end.dtype.kind == "f" and np.dtype(told.get("dtype", end.dtype)).kind in "iu":
+        return float(end)
+    if str(told.get("_Unsigned", "")) == "true" and end.dtype.kind == "i":
+        end = end.view(f"u{end.dtype.itemsize}")
+    return float(end) * scale + offset
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _without(attrs: Mapping, names: tuple[str, ...]) -> dict:
+    return {name: value for name, value in attrs.items() if name not in names}
 
 
 def refuse_unwritten(dataset: xr.Dataset, what: str) -> xr.Dataset:

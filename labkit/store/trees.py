@@ -14,9 +14,19 @@ import xarray as xr
 from labkit import grid
 from labkit.border import check_store, engine_of, existing, guarded, reading, say
 from labkit.errors import DataError, LabError
-from labkit.grid import SPACE, backward, coordinates, spacing_known, with_common_dims
-from labkit.store.sound import NEVER_WRITTEN, check_sound, without_unwritten
-from labkit.units import check_plausible, check_told, in_our_units
+from labkit.grid import (
+    LATITUDES,
+    LONGITUDES,
+    SPACE,
+    TIMES,
+    coordinates,
+    spacing_known,
+    with_common_dims,
+    with_members,
+)
+from labkit.store.places import in_one_order
+from labkit.store.sound import NEVER_WRITTEN, check_sound, without_invalid, without_unwritten
+from labkit.units import check_plausible, check_told, in_our_units, possible
 from labkit.variables import canonical, lookup
 
 __all__ = ["GROUPS", "MEMBER_GROUPS", "group_dims", "open_tree", "spacing_known"]
@@ -75,7 +85,7 @@ def _tree_of(path: Path, groups: Mapping[str, xr.Dataset], told: dict[str, str],
         have = ", ".join(sorted(name for name in groups if name)) or "none"
         todo = f"open the output of a CorrDiff or labkit run, or make a forecast one: {_conversion(path)}"
         raise _error(path, f"groups: {have}", "a group 'prediction'", todo)
-    groups = {name: with_common_dims(dataset) for name, dataset in groups.items()}
+    groups = {name: with_common_dims(with_members(dataset)) for name, dataset in groups.items()}
     fields = {name: _fields(path, name, groups[name]) for name in GROUPS if name in groups}
     fields.setdefault("truth", {name: _unknown(field) for name, field in fields["prediction"].items()})
     sizes = _common_sizes(path, fields)
@@ -89,14 +99,17 @@ def _tree_of(path: Path, groups: Mapping[str, xr.Dataset], told: dict[str, str],
     check_told(told, sorted({str(name) for found in fields.values() for name in found}), path.name)
     for name, found in fields.items():
         check_plausible(found, f"{name} of {path.name}", units=told)
-    place = _place(path, groups, sizes)
-    turned = {axis: slice(None, None, -1) for axis in backward(place, path.name)}
-    root = _root(path, groups, sizes, coordinates(place.isel(turned), path.name, spacing_km=spacing_km))
+    place, orders = in_one_order(path, groups, ["", *(name for name in fields if name in groups)], sizes)
+    root = _root(groups[""], sizes, place, coordinates(place, path.name, spacing_km=spacing_km))
     token = f"{path.resolve()}-{path.stat().st_mtime_ns}"
-    nodes = {name: _chunked(xr.Dataset(found), f"{token}-{name}").isel(turned) for name, found in fields.items()}
-    if silent := _without_units(nodes, told):
+    nodes = {
+        name: _chunked(xr.Dataset(found), f"{token}-{name}").isel(orders.get(name, orders[""]))
+        for name, found in fields.items()
+    }
+    others = _units_of_others(nodes, told)
+    if silent := _without_units(nodes, told, others):
         root.attrs |= {_ASSUMED: ", ".join(silent)}
-    return xr.DataTree.from_dict({"/": root, **_in_our_units(path, nodes, told)}, name=path.stem)
+    return xr.DataTree.from_dict({"/": root, **_in_our_units(path, nodes, told, others)}, name=path.stem)
 
 
 def is_grib(path: Path) -> bool:
@@ -113,30 +126,38 @@ def cautions(tree: xr.DataTree) -> list[str]:
 
 def units_assumed(tree: xr.DataTree) -> str:
     """The sentence that says which units were taken because the file names none; "" where it names all."""
-    names = str(tree.attrs.get(_ASSUMED, ""))
-    units = dict.fromkeys(f"{name} {lookup(name).units}" for name in names.split(", ") if name)
-    return f"The file has no units: taken for {', '.join(units)}; say others (--units NAME=UNIT)." if units else ""
+    units = str(tree.attrs.get(_ASSUMED, ""))
+    return f"The file has no units: taken for {units}; say others (--units NAME=UNIT)." if units else ""
 
 
-def _in_our_units(path: Path, nodes: Mapping[str, xr.Dataset], told: Mapping[str, str]) -> dict[str, xr.Dataset]:
-    """Every group in the registry's units; what the registry does not know in those of the truth, or whoever says."""
+def _units_of_others(nodes: Mapping[str, xr.Dataset], told: Mapping[str, str]) -> dict[str, str]:
+    """The unit that the truth, or whichever group says one, has of each variable."""
     others: dict[str, str] = {}
     for group in ("truth", "prediction", *GROUPS):
         for name, field in nodes[group].data_vars.items() if group in nodes else ():
             if field.attrs.get("units"):
                 others.setdefault(str(name), told.get(str(name), str(field.attrs["units"])))
-    return {
+    return others
+
+
+def _in_our_units(
+    path: Path, nodes: Mapping[str, xr.Dataset], told: Mapping[str, str], others: Mapping[str, str]
+) -> dict[str, xr.Dataset]:
+    """Every group in the registry's units; what the registry does not know in those of the truth, or whoever says."""
+    found = {
         group: node.assign(in_our_units(node.data_vars, f"{group} of {path.name}", units=told, otherwise=others))
         for group, node in nodes.items()
     }
+    # what a model makes may be as wild as it likes, and is scored so
+    return found | {"truth": found["truth"].assign(possible(found["truth"].data_vars, f"truth of {path.name}"))}
 
 
-def _without_units(nodes: Mapping[str, xr.Dataset], told: Mapping[str, str]) -> list[str]:
-    """Variables of which the registry's unit is taken because neither the file nor the user names one."""
+def _without_units(nodes: Mapping[str, xr.Dataset], told: Mapping[str, str], others: Mapping[str, str]) -> list[str]:
+    """Variables with the unit that is taken, the registry's or another group's, where neither file nor user say it."""
     said = {canonical(name) for name in told}
     silent = [name for node in nodes.values() for name, field in node.data_vars.items() if not field.attrs.get("units")]
-    known = [str(name) for name in dict.fromkeys(silent) if lookup(str(name)).units not in ("", "1")]
-    return [name for name in known if canonical(name) not in said]
+    taken = {str(name): lookup(str(name), units=others.get(str(name), "")).units for name in silent}
+    return [f"{name} {unit}" for name, unit in taken.items() if unit not in ("", "1") and canonical(name) not in said]
 
 
 def _unknown(members: xr.DataArray) -> xr.DataArray:
@@ -165,11 +186,18 @@ def _read_groups(path: Path) -> dict[str, xr.Dataset]:
     check_store(path, path.name)
     with reading(path.name, path, expected="a whole NetCDF file or Zarr folder"):
         raw = xr.open_groups(path, decode_times=False, decode_timedelta=False, cache=False, **engine_of(path))
+        raw = {name: _with_time(dataset) for name, dataset in raw.items()}
         written = _written_times(path, raw)
         groups = {name.strip("/"): guarded(_decoded(dataset, written), path.name) for name, dataset in raw.items()}
     for name, dataset in raw.items():
         groups[name.strip("/")].set_close(dataset.close)
     return groups
+
+
+def _with_time(dataset: xr.Dataset) -> xr.Dataset:
+    """With the dimension of times and its coordinate called `time`, by whichever of the common names."""
+    theirs = next((name for name in TIMES if name in dataset.dims), "time")
+    return dataset if theirs == "time" or "time" in dataset.variables else dataset.rename({theirs: "time"})
 
 
 def _written_times(path: Path, raw: Mapping[str, xr.Dataset]) -> np.ndarray:
@@ -203,7 +231,8 @@ def _conversion(path: Path) -> str:
 
 def _fields(path: Path, group: str, dataset: xr.Dataset) -> dict[str, xr.DataArray]:
     """The group's variables on the grid, in the guaranteed order, without coordinates."""
-    fields = {str(name): variable for name, variable in dataset.data_vars.items() if {"y", "x"} <= set(variable.dims)}
+    placed = {str(name): variable for name, variable in dataset.data_vars.items() if set(SPACE) <= set(variable.dims)}
+    fields = {name: v for name, v in placed.items() if name not in (*LATITUDES, *LONGITUDES)}
     if not fields:
         raise _error(
             path,
@@ -225,9 +254,9 @@ def _ordered(path: Path, group: str, name: str, variable: xr.DataArray) -> xr.Da
             f"dimensions {dims}",
             "transform the file so that each variable has exactly these dimensions, in any order",
         )
-    variable = variable.reset_coords(drop=True).drop_vars(variable.coords)
+    variable = variable.drop_vars(list(variable.coords))
     variable.attrs = {"long_name": lookup(name).long_name} | {
-        k: v for k, v in variable.attrs.items() if v and k != "coordinates"
+        k: v for k, v in variable.attrs.items() if k != "coordinates" and np.size(v) and str(v)
     }
     return variable
 
@@ -259,51 +288,15 @@ def _chunked(dataset: xr.Dataset, token: str) -> xr.Dataset:
     if "ensemble" in dataset.dims:
         chunks["ensemble"] = members
     time = dataset.sizes.get("time", 1)
-    chunked = without_unwritten(dataset.chunk({d: n for d, n in chunks.items() if d in dataset.dims}, token=token))
+    chunked = dataset.chunk({d: n for d, n in chunks.items() if d in dataset.dims}, token=token)
+    chunked = without_invalid(without_unwritten(chunked))
     order = [dim for dim in MEMBER_DIMS if dim in dataset.dims or dim == "time"]
     fixed = {n: v if "time" in v.dims else v.expand_dims(time=time) for n, v in chunked.data_vars.items()}
     return xr.Dataset(fixed).transpose(*order)
 
 
-def _place(path: Path, groups: Mapping[str, xr.Dataset], sizes: Mapping[str, int]) -> xr.Dataset:
-    """What the file says of its grid, in the order of the file: the root's coordinates, else a group's."""
-    found: dict[str, xr.Variable] = {}
-    for axis in SPACE:
-        if (axis_values := _coordinate(path, groups, axis, sizes[axis])) is not None:
-            found[axis] = axis_values
-    for name in ("", *GROUPS):
-        for theirs, variable in groups[name].variables.items() if name in groups else ():
-            flat = 0 < variable.ndim <= 2 and set(variable.dims) <= set(SPACE)
-            if (
-                flat and all(variable.sizes[d] == sizes[d] for d in variable.dims)
-            ) or "grid_mapping_name" in variable.attrs:
-                found.setdefault(str(theirs), variable.to_base_variable())
-    shape = xr.DataArray(np.empty([sizes[axis] for axis in SPACE], bool), dims=SPACE)
-    return xr.Dataset({"shape": shape}).assign(found)
-
-
-def _root(path: Path, groups: Mapping[str, xr.Dataset], sizes: Mapping[str, int], place: Mapping) -> xr.Dataset:
-    found = {dim: _coordinate(path, groups, dim, sizes[dim]) for dim in ("time", "ensemble")}
+def _root(root: xr.Dataset, sizes: Mapping[str, int], told: xr.Dataset, place: Mapping) -> xr.Dataset:
+    found = {dim: told.variables.get(dim) for dim in ("time", "ensemble")}
     coords = {dim: np.arange(sizes[dim]) if values is None else values for dim, values in found.items()}
-    root = xr.Dataset(coords=coords | dict(place), attrs=groups[""].attrs)
-    return root.assign(crs=groups[""]["crs"].reset_coords(drop=True)) if "crs" in groups[""] else root
-
-
-def _coordinate(path: Path, groups: Mapping[str, xr.Dataset], dim: str, size: int) -> xr.Variable | None:
-    """The coordinate of a dimension: the root's, else a group's; two that differ are refused."""
-    first: xr.Variable | None = None
-    for name in ("", *GROUPS):
-        if name not in groups or dim not in groups[name].variables:
-            continue
-        here = groups[name].variables[dim].to_base_variable()
-        if here.dims != (dim,):
-            continue
-        if here.size != size or (first is not None and not np.array_equal(first.values, here.values)):
-            raise _error(
-                path,
-                f"{dim} of group {name or 'root'!r} unlike that of the other groups",
-                f"one {dim} for all groups",
-                "write the groups from the same cases",
-            )
-        first = here if first is None else first
-    return first
+    made = xr.Dataset(coords=coords | dict(place), attrs=root.attrs)
+    return made.assign(crs=root["crs"].reset_coords(drop=True)) if "crs" in root else made
