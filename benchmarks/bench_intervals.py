@@ -109,7 +109,7 @@ def lengths(rng, phi, n, trials) -> dict[str, str]:
     noise[..., 0] /= np.sqrt(1 - phi**2)
     fields = xr.DataArray(lfilter([1], [1, -phi], noise)[:, None], dims=("trial", "y", "x", "time"))
     fields = fields.transpose("trial", "time", "y", "x")
-    drawn = autocorrelation_draws(fields, spacing_km=(1.0, 1.0), direction="x", centre=None, seed=0)
+    drawn = autocorrelation_draws(fields, spacing_km=(1.0, 1.0), direction="x", centre=None)
     return {"1/e length": coverage(length_interval(decorrelation_lengths(drawn).e_folding), 5)}
 
 

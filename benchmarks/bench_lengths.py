@@ -53,10 +53,10 @@ def folds(fields: xr.DataArray, length: float, law: Callable) -> dict[str, float
     return {f"1/e, {c}": float(value.fillna(np.inf)) / true for c, value in found.items()}
 
 
-def advised(fields: xr.DataArray, length: float, law: Callable, seed: int) -> dict[str, float | str]:
+def advised(fields: xr.DataArray, length: float, law: Callable) -> dict[str, float | str]:
     """What is advised along x, and what is claimed of it."""
     shape = (fields.sizes["y"], fields.sizes["x"])
-    found = reach(fields, spacing_km=(1.0, 1.0), seed=seed).expand_dims(variable=["field"])
+    found = reach(fields, spacing_km=(1.0, 1.0)).expand_dims(variable=["field"])
     advice = recommend_patch(found, spacing_km=(1.0, 1.0), shape=shape)
     one = found.isel(variable=0).sel(direction="x")
     if np.isnan(one.side_high):
@@ -79,7 +79,7 @@ def row(law: str, times: int, lengths: int, *, trials: int, cells: int) -> dict:
     for trial in range(trials):
         rng = np.random.default_rng([times, lengths, trial])
         fields = known_fields(rng, times, (cells, cells), (length, length), LAWS[law])
-        found.append(folds(fields, length, LAWS[law]) | advised(fields, length, LAWS[law], trial))
+        found.append(folds(fields, length, LAWS[law]) | advised(fields, length, LAWS[law]))
     table = pd.DataFrame(found).reindex(columns=["1/e, all", "1/e, each", "said", "side", "claimed", "true", "held"])
     said = {f"said {word}": (table.said == word).mean() for word in ("small", "few", "advised")}
     middle = table[["1/e, all", "1/e, each"]].median().replace(np.inf, np.nan)

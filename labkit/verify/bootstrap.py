@@ -48,14 +48,13 @@ BOUNDS = ("low", "high")
 
 
 def resampled_means(
-    values: xr.DataArray, *, dim: str = "time", ordered: bool = True, draws: int = MOST, seed: int | None = None
+    values: xr.DataArray, *, dim: str = "time", ordered: bool = True, draws: int = MOST
 ) -> xr.DataArray:
     """Means of `values` over `dim`, all times alike and then with more weight on each by turns: `dim` is replaced by
     `draw`, whose coordinate says which (in usual steps of time; -1 for all alike). NaN is left out; lazy as the input.
 
     Any figure worked out of such means has an `interval`. ordered: whether neighbours along `dim` are alike; False for
     separate cases, such as storms. draws: at most so many; neighbours go together where there are more times.
-    seed: of no effect, since nothing is drawn by lot.
     """
     position = _positions(values, dim) if ordered else APART * np.arange(values.sizes[dim])
     groups = np.array_split(np.argsort(position, kind="stable"), min(len(position), draws, MOST))

@@ -22,7 +22,7 @@ WIDE = 8  # lengths, at which strips of a domain know little enough of each othe
 MOST_STRIPS = 64  # of rows, or columns, that are drawn again
 
 
-def reach(field: xr.DataArray, *, spacing_km: tuple[float, float], draws: int = 200, seed: int = 0) -> xr.Dataset:
+def reach(field: xr.DataArray, *, spacing_km: tuple[float, float], draws: int = 200) -> xr.Dataset:
     """Reach of a field (time, y, x) over `direction` ("y", "x"), which has one mean everywhere and always.
 
     In km: `side`, which a patch needs, its 95 % interval `side_low`, `side_high`, the `e_folding` length and the
@@ -39,7 +39,7 @@ def reach(field: xr.DataArray, *, spacing_km: tuple[float, float], draws: int = 
     rows = []
     for direction, across in (("y", "x"), ("x", "y")):
         wide = field.sizes[across] * spacing_km[across == "x"] >= WIDE * lengths[across].e_folding
-        bounds = _bounds(sums[direction], strips=bool(wide), draws=draws, seed=seed)
+        bounds = _bounds(sums[direction], strips=bool(wide), draws=draws)
         curves = bounds.assign(rho=rho[direction])
         by_cell = curves.rename(lag="cell").assign_coords(cell=np.arange(curves.sizes["lag"]))
         row = xr.merge([lengths[direction], _sides(curves), by_cell])
@@ -67,7 +67,7 @@ def _sums_of_strips(field: xr.DataArray, spacing_km: tuple[float, float], direct
     return centred(pair_sums(strips, spacing_km=spacing_km, direction=direction), ("time", "strip"))
 
 
-def _bounds(sums: xr.DataArray, *, strips: bool, draws: int, seed: int) -> xr.Dataset:
+def _bounds(sums: xr.DataArray, *, strips: bool, draws: int) -> xr.Dataset:
     """`rho_low` and `rho_high`, NaN where nothing says anything, and `strips`, of what they are: of the times, or where
     these are fewer independent ones, of the strips of a wide domain, which know of no other weather than there was."""
     rho = correlation_of(sums.sum(("time", "strip")))
@@ -75,7 +75,7 @@ def _bounds(sums: xr.DataArray, *, strips: bool, draws: int, seed: int) -> xr.Da
     enough = {"time": sums.sizes["time"] >= MIN_TIMES, "strip": strips and sums.sizes["time"] > 1}
     for dim, rest in (("time", "strip"), ("strip", "time")):
         if enough[dim]:
-            drawn = interval(correlation_of(resampled_means(sums.sum(rest), dim=dim, draws=draws, seed=seed)))
+            drawn = interval(correlation_of(resampled_means(sums.sum(rest), dim=dim, draws=draws)))
             bounds = {f"rho_{name}": drawn.sel(bound=name, drop=True) for name in ("low", "high")}
             bounds = xr.Dataset(bounds | {"strips": dim == "strip"})
             found = bounds if _width(bounds) < _width(found) else found
