@@ -192,11 +192,15 @@ def test_what_is_lost_and_comes_back_as_noise_is_lost_and_what_strays_is_not():
     np.testing.assert_allclose(found, [256 / (2 * 1.5 ** (2 / 3)), np.nan])  # 2/3 of the way in log k from 2 to 3
 
 
-def draws_of_two(rng, times, n=40):
-    """Spectra at each time of a truth, of a mean of four members drawn alike, and of the truth smoothed."""
+def draws_of_two(rng, times, n=40, lag=0.0):
+    """Spectra at each time of a truth, of a mean of four members drawn alike, and of the truth smoothed. lag: the
+    correlation of a time with the one before."""
     k = np.hypot(np.fft.fftfreq(n)[:, None], np.fft.fftfreq(n))
     shape = np.where(k > 0, np.maximum(k, 1e-9) ** -1.33, 0)
-    fields = np.fft.ifft2(np.fft.fft2(rng.normal(size=(5, times, n, n))) * shape).real
+    noise = rng.normal(size=(5, times, n, n))
+    for t in range(1, times):
+        noise[:, t] = lag * noise[:, t - 1] + np.sqrt(1 - lag**2) * noise[:, t]
+    fields = np.fft.ifft2(np.fft.fft2(noise) * shape).real
     of = {"dim": "radial", "dx_km": 2.0, "window": "hann"}
     all_of_them = power_spectrum(xr.DataArray(fields, dims=("ensemble", "time", "y", "x")), **of)
     smooth = xr.DataArray(fields[0], dims=("time", "y", "x")).rolling(x=3, y=3, center=True, min_periods=1).mean()
@@ -218,6 +222,27 @@ def test_a_perfect_model_of_four_times_is_never_called_unresolved_and_a_smooth_o
         lost = smooth.mean("time") / truth.mean("time")
         assert 4 < float(effective_resolution(lost, ratio_interval(smooth, truth))) < 30  # cells of 2 km, three as one
     assert wrong == 0 < by_the_ratio
+
+
+@pytest.mark.parametrize("times", [4, 8])
+def test_hours_that_are_alike_do_not_call_a_perfect_model_unresolved(rng, times):
+    """Of hours with a correlation of 0.95 one in five was."""
+    wrong = 0
+    for _ in range(60):
+        truth, perfect, _ = draws_of_two(rng, times, lag=0.95)
+        ratio = perfect.mean("time") / truth.mean("time")
+        wrong += np.isfinite(effective_resolution(ratio, ratio_interval(perfect, truth)))
+    assert wrong <= 6
+
+
+@pytest.mark.parametrize("times", [16, 32])
+def test_a_model_that_loses_half_of_the_variance_is_unresolved_there(rng, times):
+    """Below 16 km, on cells of 2 km."""
+    for _ in range(10):
+        truth, perfect, _ = draws_of_two(rng, times)
+        lost = perfect.where(perfect.wavenumber < 1 / 16, perfect / 2)
+        ratio = lost.mean("time") / truth.mean("time")
+        assert 10 < float(effective_resolution(ratio, ratio_interval(lost, truth))) < 40
 
 
 def test_one_time_says_nothing_of_how_a_ratio_varies(rng):
