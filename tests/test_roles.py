@@ -69,8 +69,8 @@ def test_the_band_holds_an_exchangeable_truth_where_a_binomial_one_does_not(rng)
 
 
 def test_hours_in_a_row_are_fewer_cases(rng):
-    """The truth's error is a red series, the members are drawn anew each hour: a role for each hour left 0.25 of the
-    bins outside a band of 95 %."""
+    """The truth's error is a red series, the members are drawn anew each hour: a role for each hour left one bin in
+    eight outside a band of 95 %."""
     outside = []
     for seed in range(40):
         error = rng.standard_normal((24, 3, 3))
@@ -79,7 +79,7 @@ def test_hours_in_a_row_are_fewer_cases(rng):
         members = xr.DataArray(rng.standard_normal((8, 24, 3, 3)), dims=("ensemble", "time", "y", "x"))
         flat = flatness(pit_tables(members, xr.DataArray(error, dims=("time", "y", "x")), seed=seed))
         outside.append(((flat.frequency < flat.low) | (flat.frequency > flat.high)).values)
-    assert 0.005 < np.mean(outside) < 0.1
+    assert 0.005 < np.mean(outside) < 0.085
 
 
 def test_few_times_are_one_case(rng):
