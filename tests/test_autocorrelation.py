@@ -139,7 +139,7 @@ def test_the_rose_points_along_the_longer_axis(rng):
 def test_the_interval_holds_the_known_length_in_95_of_100_records(rng, kind):
     """Independent times, so that single ones are drawn; a bootstrap of thirty is a little too short, and chance is."""
     held = 0
-    for record in range(100):
+    for _ in range(100):
         if kind == "ar1":  # along x with phi = exp(-1/5): rho = exp(-r / 5 cells), spacing 3 km
             noise = rng.standard_normal((40, 4, 96)) * np.sqrt(1 - np.exp(-2 / 5))
             noise[..., 0] /= np.sqrt(1 - np.exp(-2 / 5))
@@ -149,7 +149,7 @@ def test_the_interval_holds_the_known_length_in_95_of_100_records(rng, kind):
         else:
             fields = gaussian_fields(rng, 40, (32, 40), (2.0, 2.0), (8.0, 8.0), margin=2)
             spacing, true = (2.0, 2.0), 8.0
-        drawn = autocorrelation_draws(fields, spacing_km=spacing, direction="x", centre=None, draws=200, seed=record)
+        drawn = autocorrelation_draws(fields, spacing_km=spacing, direction="x", centre=None, draws=200)
         low, high = interval(decorrelation_lengths(drawn).e_folding)
         held += bool(low <= true <= high)
     assert 88 <= held <= 100

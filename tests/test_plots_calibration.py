@@ -62,7 +62,7 @@ def test_a_climatological_ensemble_has_minus_one_nth_brier_skill(rng):
 
 def test_the_interval_of_a_skill_is_of_tables_with_more_weight_on_each_time(rng):
     tree = noise(rng)
-    one = reliability_data(tree, "t2m", threshold=0.5, seed=3)["prediction"]
+    one = reliability_data(tree, "t2m", threshold=0.5)["prediction"]
     table = ensemble_table(tree["prediction"]["t2m"], tree["truth"]["t2m"], 0.5)
     drawn = brier(resampled_tables(table)).skill
     low, high = interval(drawn).values

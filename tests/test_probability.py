@@ -80,7 +80,7 @@ def test_exchangeable_members_lie_within_the_bars_about_what_is_expected():
     p = rng.beta(a, b, (24, 60, 60))
     dims = ("ensemble", "time", "y", "x")
     fields = xr.DataArray((rng.random((n + 1, *p.shape)) < p).astype(float), dims=dims)
-    diagram = reliability_diagram(fields[1:], fields[0], 0.5, seed=1, draws=300)
+    diagram = reliability_diagram(fields[1:], fields[0], 0.5)
     np.testing.assert_allclose(diagram.forecast, np.arange(n + 1) / n)
     law = (a + np.arange(n + 1)) / (a + b + n)
     np.testing.assert_allclose(diagram.expected, law, atol=0.012)
@@ -91,7 +91,7 @@ def test_exchangeable_members_lie_within_the_bars_about_what_is_expected():
     assert int(diagram["count"].sum()) == p.size
     # A truth of another law lies outside: sharper probabilities than it deserves.
     other = (xr.zeros_like(fields[0]) + rng.random(p.shape) < 0.5 + 0.2 * (p - 0.5)).astype(float)
-    wrong = reliability_diagram(fields[1:], other, 0.5, seed=1, draws=300)
+    wrong = reliability_diagram(fields[1:], other, 0.5)
     outside = (wrong.observed < wrong.consistency_low) | (wrong.observed > wrong.consistency_high)
     assert int(outside.sum()) >= n - 1
 
@@ -108,8 +108,8 @@ def test_consistency_bars_know_that_cells_are_alike():
     """One draw for a whole field: bars as wide as times are few, whatever the number of cells."""
     members, truth = gaussian(4, (30, 1, 1))
     spread = [f.isel(y=[0] * 10, x=[0] * 10, drop=True).drop_vars(["y", "x"]) for f in (members, truth)]
-    alike = reliability_diagram(*spread, 0.0, seed=0, draws=300)
-    apart = reliability_diagram(*gaussian(4, (30, 10, 10)), 0.0, seed=0, draws=300)
+    alike = reliability_diagram(*spread, 0.0)
+    apart = reliability_diagram(*gaussian(4, (30, 10, 10)), 0.0)
     widths = [float((d.consistency_high - d.consistency_low).mean()) for d in (alike, apart)]
     assert widths[0] > 4 * widths[1]
 

@@ -16,9 +16,11 @@ from labkit.verify.roles import flatness, pit_tables
 TIMES, SIDE = 10, 12
 
 
-def ensemble(rng, *, n: int = 7, spread: float = 1.0, width: int = 1) -> tuple[xr.DataArray, xr.DataArray]:
+def ensemble(
+    rng, *, n: int = 7, spread: float = 1.0, width: int = 1, times: int = TIMES
+) -> tuple[xr.DataArray, xr.DataArray]:
     """Members and truth of one law, but for the members' spread; `width` cells at a time are alike."""
-    fields = rng.standard_normal((n + 1, TIMES, SIDE, SIDE))
+    fields = rng.standard_normal((n + 1, times, SIDE, SIDE))
     fields = uniform_filter(fields, (0, 0, width, width), mode="wrap")
     members = xr.DataArray(spread * fields[1:], dims=("ensemble", "time", "y", "x"))
     return members, xr.DataArray(fields[0], dims=("time", "y", "x"))
@@ -58,7 +60,7 @@ def test_the_band_holds_an_exchangeable_truth_where_a_binomial_one_does_not(rng)
     inside, naive = [], []
     for seed in range(60):
         members, truth = ensemble(rng, width=6)
-        flat = flatness(pit_tables(members, truth, seed=seed), seed=seed, draws=300)
+        flat = flatness(pit_tables(members, truth, seed=seed))
         inside.append(((flat.frequency >= flat.low) & (flat.frequency <= flat.high)).values)
         low, high = (8 * v for v in flat_band(TIMES * SIDE**2, 8, 0.95))
         naive.append(((flat.frequency >= low) & (flat.frequency <= high)).values)
@@ -66,9 +68,33 @@ def test_the_band_holds_an_exchangeable_truth_where_a_binomial_one_does_not(rng)
     assert np.mean(naive) < 0.7, "neighbouring cells are not independent"
 
 
+def test_hours_in_a_row_are_fewer_cases(rng):
+    """The truth's error is a red series, the members are drawn anew each hour: a role for each hour left one bin in
+    eight outside a band of 95 %."""
+    outside = []
+    for seed in range(40):
+        error = rng.standard_normal((24, 3, 3))
+        for t in range(1, 24):
+            error[t] = 0.8 * error[t - 1] + 0.6 * error[t]
+        members = xr.DataArray(rng.standard_normal((8, 24, 3, 3)), dims=("ensemble", "time", "y", "x"))
+        flat = flatness(pit_tables(members, xr.DataArray(error, dims=("time", "y", "x")), seed=seed))
+        outside.append(((flat.frequency < flat.low) | (flat.frequency > flat.high)).values)
+    assert 0.005 < np.mean(outside) < 0.085
+
+
+def test_few_times_are_one_case(rng):
+    """Of three the range is that of the n + 1 fields: one in eight of them is the highest of a bin, one the lowest."""
+    inside = []
+    for seed in range(60):
+        members, truth = ensemble(rng, width=6, times=3)
+        flat = flatness(pit_tables(members, truth, seed=seed))
+        inside.append(((flat.frequency >= flat.low) & (flat.frequency <= flat.high)).values)
+    assert 0.65 < np.mean(inside) < 0.85
+
+
 def test_too_narrow_an_ensemble_is_beyond_the_band_at_both_ends(rng):
-    members, truth = ensemble(rng, spread=0.5, width=3)
-    flat = flatness(pit_tables(members, truth, seed=0), seed=1)
+    members, truth = ensemble(rng, spread=0.5, width=3, times=32)
+    flat = flatness(pit_tables(members, truth, seed=0))
     assert (flat.frequency > flat.high)[[0, -1]].all() and (flat.frequency < flat.low)[3:5].all()
     assert float(flat.frequency.mean()) == pytest.approx(1)
 

@@ -6,7 +6,8 @@ import xarray as xr
 from scipy import fft
 
 from labkit.errors import ConfigError
-from labkit.verify.resolution import effective_resolution, ratio_interval
+from labkit.verify.bootstrap import interval, resampled_means
+from labkit.verify.resolution import effective_resolution
 from labkit.verify.spectra import coherence, power_spectrum, spectral_ratio
 
 
@@ -203,15 +204,23 @@ def test_what_is_lost_and_comes_back_as_noise_is_lost_and_what_strays_is_not():
     np.testing.assert_allclose(found, [256 / (2 * 1.5 ** (2 / 3)), np.nan])  # 2/3 of the way in log k from 2 to 3
 
 
-def draws_of_two(rng, times, n=40):
-    """Spectra at each time of a truth, of a mean of four members drawn alike, and of the truth smoothed."""
+def draws_of_two(rng, times, n=40, lag=0.0):
+    """Spectra at each time of a truth, of a mean of four members drawn alike, and of the truth smoothed. lag: the
+    correlation of a time with the one before."""
     k = np.hypot(np.fft.fftfreq(n)[:, None], np.fft.fftfreq(n))
     shape = np.where(k > 0, np.maximum(k, 1e-9) ** -1.33, 0)
-    fields = np.fft.ifft2(np.fft.fft2(rng.normal(size=(5, times, n, n))) * shape).real
+    noise = rng.normal(size=(5, times, n, n))
+    for t in range(1, times):
+        noise[:, t] = lag * noise[:, t - 1] + np.sqrt(1 - lag**2) * noise[:, t]
+    fields = np.fft.ifft2(np.fft.fft2(noise) * shape).real
     of = {"dim": "radial", "spacing_km": (2.0, 2.0), "window": "hann"}
     all_of_them = power_spectrum(xr.DataArray(fields, dims=("ensemble", "time", "y", "x")), **of)
     smooth = xr.DataArray(fields[0], dims=("time", "y", "x")).rolling(x=3, y=3, center=True, min_periods=1).mean()
     return all_of_them[0], all_of_them[1:].mean("ensemble"), power_spectrum(smooth, **of)
+
+
+def ratio_interval(members, truth, level=0.9):
+    return interval(resampled_means(members) / resampled_means(truth), level=level, positive=True)
 
 
 def test_a_perfect_model_of_four_times_is_never_called_unresolved_and_a_smooth_one_always(rng):
@@ -227,6 +236,27 @@ def test_a_perfect_model_of_four_times_is_never_called_unresolved_and_a_smooth_o
     assert wrong == 0 < by_the_ratio
 
 
+@pytest.mark.parametrize("times", [4, 8])
+def test_hours_that_are_alike_do_not_call_a_perfect_model_unresolved(rng, times):
+    """Of hours with a correlation of 0.95 one in five was."""
+    wrong = 0
+    for _ in range(60):
+        truth, perfect, _ = draws_of_two(rng, times, lag=0.95)
+        ratio = perfect.mean("time") / truth.mean("time")
+        wrong += np.isfinite(effective_resolution(ratio, ratio_interval(perfect, truth)))
+    assert wrong <= 6
+
+
+@pytest.mark.parametrize("times", [16, 32])
+def test_a_model_that_loses_half_of_the_variance_is_unresolved_there(rng, times):
+    """Below 16 km, on cells of 2 km."""
+    for _ in range(10):
+        truth, perfect, _ = draws_of_two(rng, times)
+        lost = perfect.where(perfect.wavenumber < 1 / 16, perfect / 2)
+        ratio = lost.mean("time") / truth.mean("time")
+        assert 10 < float(effective_resolution(ratio, ratio_interval(lost, truth))) < 40
+
+
 def test_one_time_says_nothing_of_how_a_ratio_varies(rng):
     truth, _, smooth = draws_of_two(rng, 1)
     bounds = ratio_interval(smooth, truth)
@@ -238,8 +268,8 @@ def test_the_interval_of_a_ratio_holds_it(rng):
     """Members unlike the truth by a known factor, so that the ratio is known: 1.5 within nearly all of 95 %."""
     held = []
     for _ in range(12):
-        truth, perfect, _ = draws_of_two(rng, 16)
-        bounds = ratio_interval(1.5 * perfect, truth)
+        truth, perfect, _ = draws_of_two(rng, 32)
+        bounds = ratio_interval(1.5 * perfect, truth, level=0.95)
         held.append(((bounds.sel(bound="low") < 1.5) & (bounds.sel(bound="high") > 1.5)).values)
     assert 0.92 < np.mean(held) <= 1
     assert float((bounds.sel(bound="high") / bounds.sel(bound="low"))[-5:].max()) < 1.6

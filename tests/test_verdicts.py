@@ -158,7 +158,7 @@ def test_the_sentences_of_the_calibration_tab_say_it(rng, kind, dry):
     """Ranks: the verdict. Reliability and PIT: as many bins beyond chance as chance makes, and more where it is not."""
     off = {"reliability": [], "distributions": []}
     for _ in range(3):
-        run = run_of(*ensemble(rng, kind, dry, n=7, times=6, cells=24))
+        run = run_of(*ensemble(rng, kind, dry, n=7, times=12, cells=24))
         state = state_of(run, threshold=0.5)
         for state.diagnostic in ("ranks", "reliability", "distributions"):
             said = sentence(run, asked := asked_of(run, state), work_out(run, asked))

@@ -16,6 +16,7 @@ from apps.parts.labels import time_label
 from apps.parts.runs import Run
 from labkit.plots.colours import SOURCE_LABELS
 from labkit.store.sound import NEVER_WRITTEN
+from labkit.verify.bootstrap import FEWEST
 from labkit.verify.verdicts import Verdict, judge
 
 MAX_VALUES = 60_000_000
@@ -184,8 +185,8 @@ def sentence(run: Run, asked: Asked, result) -> str:
 
 
 def by_chance(run: Run, asked: Asked) -> float:
-    """How often a calibrated ensemble lies beyond a band of 95 %: more often where one time and few members make it."""
-    return max(0.05, 2 / (run.n_members + 1)) if len(asked.times) == 1 else 0.05
+    """How often a calibrated ensemble lies beyond a band of 95 %: more often where few times and members make it."""
+    return max(0.05, 2 / (run.n_members + 1)) if len(asked.times) < FEWEST else 0.05
 
 
 def _ranks_sentence(run: Run, variable: str, result: Calibration) -> str:

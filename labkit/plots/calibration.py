@@ -64,7 +64,7 @@ def calibration_data(
     for source, members in ensembles.items():
         found[source] = {
             "ranks": rank_histogram(members, truth, seed=seed).assign_attrs(left_out=truth.attrs["left_out"]),
-            "flat": flatness(pit_tables(members, truth, seed=seed), seed=seed),
+            "flat": flatness(pit_tables(members, truth, seed=seed)),
         }
         if members.sizes["ensemble"] > 1:
             found[source]["spread_skill"] = binned_spread_skill(members, truth)

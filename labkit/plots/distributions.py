@@ -45,7 +45,7 @@ def distribution_data(
     steps = np.linspace(float(truth.quantile(0.5)), float(max(f.max() for f in (truth, *ensembles.values()))), STEPS)
     pit, quantiles, shares = {}, {}, {}
     for source, members in ensembles.items():
-        pit[source] = flatness(pit_tables(members, truth, seed=seed, bins=10), seed=seed)
+        pit[source] = flatness(pit_tables(members, truth, seed=seed, bins=10))
         pit[source].attrs["left_out"] = truth.attrs["left_out"]
         quantiles[source] = _honest(quantile_tails(members, truth, levels=levels), members)
         # A few thresholds at a time, so that memory does not grow with their number.

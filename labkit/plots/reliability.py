@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -39,7 +38,7 @@ class Reliability:
 
 
 def reliability_data(
-    tree: xr.DataTree, variable: str, *, threshold: float, times: Sequence[int] | None = None, seed: int = 0
+    tree: xr.DataTree, variable: str, *, threshold: float, times: Sequence[int] | None = None
 ) -> dict[str, Reliability]:
     """Of values above the threshold, by source ("prediction", and "oracle" if known). times: positions, all by default.
 
@@ -55,7 +54,7 @@ def reliability_data(
             expected="an event that sometimes happens",
             todo="move the threshold",
         )
-    found = {s: _reliability(members, truth, threshold, seed) for s, members in ensembles.items()}
+    found = {s: _reliability(members, truth, threshold) for s, members in ensembles.items()}
     found["prediction"].curve.attrs["left_out"] = truth.attrs["left_out"]
     return found
 
@@ -67,11 +66,11 @@ def reliability_table(data: Mapping[str, Reliability]) -> pd.DataFrame:
 
 
 def reliability_figure(
-    tree: xr.DataTree, variable: str, *, threshold: float, times: Sequence[int] | None = None, seed: int = 0
+    tree: xr.DataTree, variable: str, *, threshold: float, times: Sequence[int] | None = None
 ) -> Figure:
     """Reliability diagram with its sharpness beneath, ROC, and the Brier score with its parts written out."""
     known = selection.variable_of(tree, variable)
-    data = reliability_data(tree, variable, threshold=threshold, times=times, seed=seed)
+    data = reliability_data(tree, variable, threshold=threshold, times=times)
     figure = Figure(figsize=(11.5, 5.4), layout="constrained")
     left, middle, right = figure.subfigures(1, 3, width_ratios=[1.15, 1.15, 0.9])
     upper, lower = left.subplots(2, 1, sharex=True, height_ratios=[3, 1])
@@ -137,12 +136,10 @@ def scores_text(data: Mapping[str, Reliability]) -> str:
     return "\n".join([*lines, "", f"skill of the {SOURCE_LABELS['prediction'].lower()},", sure])
 
 
-def _reliability(members: xr.DataArray, truth: xr.DataArray, threshold: float, seed: int) -> Reliability:
+def _reliability(members: xr.DataArray, truth: xr.DataArray, threshold: float) -> Reliability:
     n = members.sizes["ensemble"]
     bins = None if n < MOST_BINS else 10
-    with warnings.catch_warnings():  # a rare probability is in none of some draws of roles
-        warnings.filterwarnings("ignore", "All-NaN slice", RuntimeWarning)
-        curve = reliability_diagram(members, truth, threshold, seed=seed, bins=bins)
+    curve = reliability_diagram(members, truth, threshold, bins=bins)
     table = ensemble_table(members, truth, threshold, bins=bins).compute()
     scores = _scores(table.sum("time"), n).expand_dims(bound=["estimate"])
     drawn = _scores(resampled_tables(table), n)

@@ -15,14 +15,14 @@ from labkit.grid import spacing_km
 from labkit.plots import selection
 from labkit.plots.colours import SOURCE_COLOURS, SOURCE_LABELS
 from labkit.verify.autocorrelation import autocorrelation, autocorrelation_draws, decorrelation_lengths
-from labkit.verify.bootstrap import interval, length_interval, resampled_means
+from labkit.verify.bootstrap import FEWEST, interval, length_interval, resampled_means
 from labkit.verify.common import Common, on_common_cells
 from labkit.verify.reach import reach, trend_share
-from labkit.verify.resolution import effective_resolution, ratio_interval
+from labkit.verify.resolution import effective_resolution
 from labkit.verify.spectra import power_spectrum
 
 TOLERANCE = 0.2  # of the variance at a wavelength that may be lacking or too much where it still counts as resolved
-MIN_TIMES = 4  # fewer say nothing of how sure a mean over them is
+LEVEL = 0.9  # of a ratio's interval, which it leaves on one side: in one case of twenty
 BASES = {"residual": "regression", "detail": "interpolation"}  # what is taken off the fields, by quantity
 
 
@@ -116,7 +116,6 @@ def spectra_data(
     detrend: str | None = "mean",
     box: tuple[float, ...] | None = None,
     times: Sequence[int] | None = None,
-    seed: int = 0,
 ) -> Spectra:
     """Spectra of all sources of a variable. direction, window, detrend: as in `power_spectrum`; the rest selects as in
     `scale_fields`. Ensembles keep their members."""
@@ -130,13 +129,16 @@ def spectra_data(
         variable, {s: a.mean([d for d in a.dims if d not in kept]).compute() for s, a in series.items()}
     )
     spectra = {s: a.mean("time") for s, a in series.items()}
-    resolution, seeming, judge = {}, {}, judge_of(series)
+    judge = judge_of(series)
+    resolution, seeming, drawn = {}, {}, resampled_means(_over_members(series[judge]))
     for source in (s for s in ("prediction", "regression", "interpolation") if s in series and judge == "truth"):
         mean = _over_members(series[source])
-        ratio, bounds = mean.mean("time") / spectra["truth"], ratio_interval(mean, series["truth"])
+        ratio = mean.mean("time") / spectra["truth"]
+        bounds = interval(resampled_means(mean) / drawn, level=LEVEL, positive=True)
         resolution[source] = float(effective_resolution(ratio, bounds, tolerance=TOLERANCE))
         seeming[source] = float(effective_resolution(ratio, tolerance=TOLERANCE))
-    return Spectra(spectra, judge, _band(series[judge], seed), resolution, seeming)
+    band = interval(drawn, positive=True) if drawn.sizes["draw"] > FEWEST else None
+    return Spectra(spectra, judge, band, resolution, seeming)
 
 
 def correlation_data(
@@ -149,7 +151,6 @@ def correlation_data(
     box: tuple[float, ...] | None = None,
     times: Sequence[int] | None = None,
     draws: int = 300,
-    seed: int = 0,
 ) -> Correlation:
     """Autocorrelations of all sources of a variable, their lengths, and how sure the judge's are. direction, centre: as
     in `autocorrelation`; the rest selects as in `scale_fields`."""
@@ -160,8 +161,8 @@ def correlation_data(
     lengths = xr.concat([decorrelation_lengths(a) for a in rho.values()], "source").assign_coords(source=list(rho))
     band, bounds = None, {name: (np.nan, np.nan) for name in lengths.data_vars}
     judged = fields[judge_of(fields)]
-    if judged.sizes["time"] >= MIN_TIMES:
-        drawn = autocorrelation_draws(judged, over=_means(judged), draws=draws, seed=seed, **options).compute()
+    if judged.sizes["time"] >= FEWEST:
+        drawn = autocorrelation_draws(judged, over=_means(judged), draws=draws, **options).compute()
         band = interval(drawn)
         found = decorrelation_lengths(drawn)
         bounds = {name: tuple(float(v) for v in length_interval(found[name])) for name in found.data_vars}
@@ -182,7 +183,6 @@ def reach_data(
     box: tuple[float, ...] | None = None,
     times: Sequence[int] | None = None,
     draws: int = 200,
-    seed: int = 0,
 ) -> xr.Dataset:
     """How far the truth's fields, or residuals, reach along y and x: what `patch_size.recommend_patch` decides by,
     `labkit.verify.reach.reach` over (variable, direction). quantity: one for all variables, or by variable. The
@@ -192,12 +192,12 @@ def reach_data(
         what = quantity if isinstance(quantity, str) else quantity[variable]
         fields = scale_fields(tree, variable, quantity=what, box=box, times=times)
         judges.append(judge_of(fields))
-        rows.append(reach(fields[judges[-1]].load(), spacing_km=spacing, draws=draws, seed=seed))
+        rows.append(reach(fields[judges[-1]].load(), spacing_km=spacing, draws=draws))
     return xr.concat(rows, "variable").assign_coords(variable=list(variables), judge=("variable", judges))
 
 
 def scale_tables(
-    tree: xr.DataTree, *, quantity: str = "raw", direction: str = "radial", seed: int = 0
+    tree: xr.DataTree, *, quantity: str = "raw", direction: str = "radial"
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """All variables of a tree as tables: a line for each with the effective resolution of its sources (`_unsure` where
     the times are too few to be sure that it ends there) and the lengths (their intervals as `_low`, `_high`) in km of
@@ -206,7 +206,7 @@ def scale_tables(
     lines, curves = {}, {}
     judged = tree["prediction"].data_vars if "prediction" in tree.children else tree["truth"].data_vars
     for variable in (str(v) for v in judged if v in tree["truth"].data_vars):
-        options = {"quantity": quantity, "direction": direction, "seed": seed}
+        options = {"quantity": quantity, "direction": direction}
         spectra = spectra_data(tree, variable, **options)
         correlation = correlation_data(tree, variable, **options)
         line = {"judge": spectra.judge}
@@ -300,13 +300,6 @@ def _common(fields: Mapping[str, xr.DataArray]) -> Common:
     """What all of them know; a truth that nobody observed is known wherever the others are."""
     truth = fields["truth"] if "truth" in fields else fields["prediction"].isel(ensemble=0, drop=True) * np.nan
     return on_common_cells(truth, {s: field for s, field in fields.items() if s != "truth"})
-
-
-def _band(series: xr.DataArray, seed: int) -> xr.DataArray | None:
-    """95 % interval of the mean over times, and members."""
-    if series.sizes["time"] < MIN_TIMES:
-        return None
-    return interval(resampled_means(_over_members(series), seed=seed))
 
 
 def _over_members(values: xr.DataArray) -> xr.DataArray:

@@ -60,7 +60,6 @@ def autocorrelation_draws(
     centre: str | None = "all",
     dim: str = "time",
     draws: int = 400,
-    seed: int,
 ) -> xr.DataArray:
     """`autocorrelation` of times drawn again, (draw, ..., lag): put lengths or `bootstrap.interval` on it.
 
@@ -69,7 +68,7 @@ def autocorrelation_draws(
     sums = pair_sums(field, spacing_km=spacing_km, direction=direction, centre=centre)
     over = [d for d in over if d in sums.dims]
     rest = centred(sums, over).sum([d for d in over if d != dim])
-    return correlation_of(resampled_means(rest, dim=dim, draws=draws, seed=seed))
+    return correlation_of(resampled_means(rest, dim=dim, draws=draws))
 
 
 def pair_sums(
@@ -201,20 +200,17 @@ def _mean_error(total: xr.DataArray, cells: xr.DataArray, over: Sequence[str]) -
     """Mean square error of a mean over `over`, by which covariances about it are too small; 0 of one time.
 
     total: sums of the fields' departures from that mean. Times are taken in their order, members of a time as one.
+    Twice the mean square of a series' projections on its slowest 0.4 n^(2/3) cosines is the variance of its sum, also
+    where neighbours resemble each other (Lazarus, Lewis, Stock & Watson 2018).
     """
     cases = next((d for d in ("time", *over) if d in over), None)
     if cases is None or total.sizes[cases] == 1:
         return 0.0
     departure = total.sum([d for d in over if d != cases]) / cells.sum(over)
-    waves = slow_cosines(total.sizes[cases], cases)
-    return 2 * (xr.dot(waves, departure.drop_vars(cases, errors="ignore"), dim=cases) ** 2).mean("wave")
-
-
-def slow_cosines(n: int, dim: str) -> xr.DataArray:
-    """The slowest 0.4 n^(2/3) cosines over n times, (wave, dim): twice the mean square of a series' projections on them
-    is the variance of its sum, also where neighbours resemble each other (Lazarus, Lewis, Stock & Watson 2018)."""
+    n = departure.sizes[cases]
     wave = np.arange(1, math.ceil(0.4 * n ** (2 / 3)) + 1)[:, None]
-    return xr.DataArray(np.cos(np.pi * wave * (np.arange(n) + 0.5) / n), dims=("wave", dim))
+    waves = xr.DataArray(np.cos(np.pi * wave * (np.arange(n) + 0.5) / n), dims=("wave", cases))
+    return 2 * (xr.dot(waves, departure.drop_vars(cases, errors="ignore"), dim=cases) ** 2).mean("wave")
 
 
 def _line_sums(values: np.ndarray, *, axis: int, lags: int, centre: str | None) -> np.ndarray:

@@ -48,14 +48,13 @@ BOUNDS = ("low", "high")
 
 
 def resampled_means(
-    values: xr.DataArray, *, dim: str = "time", ordered: bool = True, draws: int = MOST, seed: int | None = None
+    values: xr.DataArray, *, dim: str = "time", ordered: bool = True, draws: int = MOST
 ) -> xr.DataArray:
     """Means of `values` over `dim`, all times alike and then with more weight on each by turns: `dim` is replaced by
     `draw`, whose coordinate says which (in usual steps of time; -1 for all alike). NaN is left out; lazy as the input.
 
     Any figure worked out of such means has an `interval`. ordered: whether neighbours along `dim` are alike; False for
     separate cases, such as storms. draws: at most so many; neighbours go together where there are more times.
-    seed: of no effect, since nothing is drawn by lot.
     """
     position = _positions(values, dim) if ordered else APART * np.arange(values.sizes[dim])
     groups = np.array_split(np.argsort(position, kind="stable"), min(len(position), draws, MOST))
@@ -74,16 +73,21 @@ def resampled_means(
     return total / weight.where(weight > 0)
 
 
-def interval(draws: xr.DataArray, *, level: float = 0.95, positive: bool = False) -> xr.DataArray:
+def interval(
+    draws: xr.DataArray, *, level: float = 0.95, positive: bool = False, alike: str | None = None
+) -> xr.DataArray:
     """The interval of a figure that holds it with probability `level`: `draw` is replaced by `bound` ("low", "high").
 
     draws: the figure of `resampled_means`. positive: the figure cannot be zero or below, so that its logarithm is what
-    is bounded. NaN where the times cannot tell: fewer than FEWEST, one without which there is no figure, or so alike
-    that they are less than LONE independent cases (with a probability above a half).
+    is bounded. alike: a dimension whose figures, as the bins of a histogram, are about as persistent as each other: how
+    persistent the others are on average counts as much as what a figure says of it itself. NaN where the times cannot
+    tell: fewer than FEWEST, one without which there is no figure, or so alike that they are less than LONE independent
+    cases (with a probability above a half).
     """
-    function = partial(_bounds, level=level, position=_of_draws(draws))
+    function = partial(_bounds, level=level, position=_of_draws(draws), kind=draws.sizes[alike] if alike else 1)
     figure = np.log(draws.where(draws > 0)) if positive else draws
-    bounds = _by_figure(function, figure, [["bound"]], {"bound": 2}).assign_coords(bound=list(BOUNDS))
+    bounds = _by_figure(function, figure, [alike] if alike else [], ["bound"], {"bound": 2})
+    bounds = bounds.assign_coords(bound=list(BOUNDS))
     bounds = bounds.transpose("bound", ...)
     return np.exp(bounds) if positive else bounds
 
@@ -100,7 +104,7 @@ def length_interval(draws: xr.DataArray, *, level: float = 0.95) -> xr.DataArray
 def chance(draws: xr.DataArray) -> xr.DataArray:
     """Two-sided probability of a figure as far from zero where it is none: below 0.05 where zero lies outside the 95 %
     `interval`, NaN where that is."""
-    return _by_figure(partial(_chance, position=_of_draws(draws)), draws, [[]], {})
+    return _by_figure(partial(_chance, position=_of_draws(draws)), draws, [], [], {})
 
 
 def paired_difference(
@@ -157,23 +161,23 @@ def _of_draws(draws: xr.DataArray) -> tuple[float, ...]:
     return tuple(draws[DRAW].values[1:].tolist())
 
 
-def _by_figure(function, draws: xr.DataArray, dims: list[list[str]], sizes: dict[str, int]) -> xr.DataArray:
+def _by_figure(function, draws: xr.DataArray, alike: list[str], dims: list[str], sizes: dict[str, int]) -> xr.DataArray:
     return xr.apply_ufunc(
         function,
-        draws if draws.chunks is None else draws.chunk({DRAW: -1}),
-        input_core_dims=[[DRAW]],
-        output_core_dims=dims,
+        draws if draws.chunks is None else draws.chunk(dict.fromkeys([*alike, DRAW], -1)),
+        input_core_dims=[[*alike, DRAW]],
+        output_core_dims=[[*alike, *dims]],
         dask="parallelized",
         output_dtypes=[np.float64],
         dask_gufunc_kwargs={"output_sizes": sizes},
     )
 
 
-def _bounds(draws: np.ndarray, *, position: tuple[float, ...], level: float) -> np.ndarray:
+def _bounds(draws: np.ndarray, *, position: tuple[float, ...], level: float, kind: int) -> np.ndarray:
     """Bounds (..., 2) of figures (..., draw)."""
     rows = draws.reshape(-1, draws.shape[-1])
     far = np.full(len(rows), np.nan)
-    for some, errors, weights, free in _laws(rows, position):
+    for some, errors, weights, free in _laws(rows, position, kind):
         far[some] = _distance(errors, weights, free, 1 - level)
     return (rows[:, :1] + far[:, None] * [-1, 1]).reshape(*draws.shape[:-1], 2)
 
@@ -186,9 +190,10 @@ def _chance(draws: np.ndarray, *, position: tuple[float, ...]) -> np.ndarray:
     return p.reshape(draws.shape[:-1])
 
 
-def _laws(rows: np.ndarray, position: tuple[float, ...]):
+def _laws(rows: np.ndarray, position: tuple[float, ...], kind: int = 1):
     """Of figures (figure, draw), as many at once as know the same number of times: which, the standard errors that the
-    spectra give, how well these explain the influences, both (figure, spectrum), and the degrees of freedom."""
+    spectra give, how well these explain the influences, both (figure, spectrum), and the degrees of freedom. Every
+    `kind` in a row are alike."""
     n = len(position)
     if n < FEWEST:
         return
@@ -199,18 +204,27 @@ def _laws(rows: np.ndarray, position: tuple[float, ...]):
     known = (influence != 0).sum(1)
     known[(known == 0) & (rows[:, 0] == 0)] = n
     known[~np.isfinite(influence).all(1)] = 0
-    for count in np.unique(known[known >= FEWEST]):
-        same = np.flatnonzero(known == count)
-        for some in np.array_split(same, -(-len(same) // SLAB)):
-            power = (influence[some] @ waves[1:].T) ** 2
-            variance = power @ (1 / spectra[:, 1:]).T / (n - 1)
-            fits = np.log(np.where(variance > 0, variance, 1.0)) + np.log(spectra[:, 1:]).mean(1)
-            weights = np.log(prior) - (count - 1) / 2 * fits
-            weights = np.exp(weights - weights.max(1, keepdims=True))
-            weights /= weights.sum(1, keepdims=True)
-            told = (weights @ (spectra[:, 0] * LONE > n) <= 0.5) | (variance == 0).all(1)
-            errors = np.sqrt(variance * spectra[:, 0] / n)
-            yield some[told], errors[told], weights[told], count - 1
+    influence[known < FEWEST] = 0
+    for slab in np.array_split(np.arange(len(rows)).reshape(-1, kind), max(1, len(rows) // SLAB)):
+        some = slab.ravel()
+        power = (influence[some] @ waves[1:].T) ** 2
+        variance = power @ (1 / spectra[:, 1:]).T / (n - 1)
+        fits = np.log(np.where(variance > 0, variance, 1.0)) + np.log(spectra[:, 1:]).mean(1)
+        fits *= (1 - known[some, None]) / 2 * (variance > 0)
+        weights = np.log(prior) + fits + _of_others(fits.reshape(-1, kind, len(prior))).reshape(fits.shape)
+        weights = np.exp(weights - weights.max(1, keepdims=True))
+        weights /= weights.sum(1, keepdims=True)
+        told = (weights @ (spectra[:, 0] * LONE > n) <= 0.5) | (variance == 0).all(1)
+        errors = np.sqrt(variance * spectra[:, 0] / n)
+        for count in np.unique(known[some][known[some] >= FEWEST]):
+            same = told & (known[some] == count)
+            yield some[same], errors[same], weights[same], count - 1
+
+
+def _of_others(fits: np.ndarray) -> np.ndarray:
+    """The mean over the other figures of a kind (group, figure, spectrum) of those that say anything."""
+    saying = (fits != 0).any(2, keepdims=True)
+    return (fits.sum(1, keepdims=True) - fits) / np.maximum(saying.sum(1, keepdims=True) - saying, 1)
 
 
 def _beyond(distance: np.ndarray, errors: np.ndarray, weights: np.ndarray, free: int) -> np.ndarray:

@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 
 from labkit.errors import DataError
-from labkit.verify.bootstrap import DRAW, interval, resampled_means
+from labkit.verify.bootstrap import FEWEST, interval, resampled_means
 from labkit.verify.products import exceedance_probability
 from labkit.verify.scores import MEMBER, anomalies
 
@@ -147,22 +147,20 @@ def reliability_diagram(
     truth: xr.DataArray,
     threshold: float,
     *,
-    seed: int,
     bins: int | None = None,
-    draws: int = 1000,
     level: float = 0.95,
 ) -> xr.Dataset:
     """`reliability` over time and space, with bars for what was observed and for what chance allows. Computes.
 
     members (ensemble, time, y, x). low, high: `bootstrap.interval` over times of the observed share, within
-    0 and 1. consistency_low, consistency_high, expected: from `consistency`, of so many draws.
+    0 and 1. consistency_low, consistency_high, expected: from `consistency`.
     """
     tables = role_tables(members, truth, threshold, bins=bins).compute()
     own = tables.isel(role=0)
     curve = reliability(own.sum("time"))
     bounds = interval(reliability(resampled_tables(own)).observed, level=level).clip(0, 1)
     curve = curve.assign(low=bounds.sel(bound="low", drop=True), high=bounds.sel(bound="high", drop=True))
-    return curve.merge(consistency(tables, seed=seed + 1, draws=draws, level=level))
+    return curve.merge(consistency(tables, level=level))
 
 
 def resampled_tables(table: xr.Dataset, *, dim: str = "time") -> xr.Dataset:
@@ -171,30 +169,28 @@ def resampled_tables(table: xr.Dataset, *, dim: str = "time") -> xr.Dataset:
     return table.map(resampled_means, dim=dim)
 
 
-def consistency(
-    tables: xr.Dataset, *, seed: int, block: int | None = None, draws: int = 1000, level: float = 0.95
-) -> xr.Dataset:
+def consistency(tables: xr.Dataset, *, level: float = 0.95) -> xr.Dataset:
     """What the observed share would be if the truth were just another member: mean `expected` and central interval.
 
-    tables: `role_tables` over (role, time, bin). For each block of neighbouring times one of the n + 1 fields is drawn
-    for the truth, as a whole, so that the bars know how alike neighbouring cells are (those of Broecker & Smith 2007
-    take them for independent). `expected` is not the diagonal where members are few: of n exchangeable members the
-    share is nearer to the climatology than their probability (Richardson 2001).
+    tables: `role_tables` over (role, time, bin). How far from the share of all roles the truth's own may be is the
+    `bootstrap.interval` of the difference, which knows how alike neighbouring cells and hours are (bars of Broecker &
+    Smith 2007 take cells for independent, and members may be drawn anew each hour where the truth's error lasts). Fewer
+    than FEWEST times are taken for one case: the range is that of the n + 1 roles. `expected` is not the diagonal where
+    members are few: of n exchangeable members the share is nearer to the climatology than their probability (Richardson
+    2001).
     """
-    times, roles = tables.sizes["time"], tables.sizes["role"]
-    block = min(block or 1, times)
-    rng = np.random.default_rng(seed)
-    which = (np.arange(times)[None] + rng.integers(0, block, (draws, 1))) // block
-    chosen = np.take_along_axis(rng.integers(0, roles, (draws, times + 1)), which, axis=1)
-    drawn = xr.Dataset({name: _drawn_roles(tables[name], chosen) for name in ("count", "p", "o")})
-    bounds = reliability(drawn).observed.quantile([(1 - level) / 2, (1 + level) / 2], DRAW).drop_vars("quantile")
-    return xr.Dataset(
-        {
-            "expected": reliability(tables.sum(("role", "time"))).observed,
-            "consistency_low": bounds.isel(quantile=0),
-            "consistency_high": bounds.isel(quantile=1),
-        }
-    )
+    expected = reliability(tables.sum(("role", "time"))).observed
+    if tables.sizes["time"] < FEWEST:
+        of_roles = reliability(tables.sum("time")).observed.quantile([(1 - level) / 2, (1 + level) / 2], "role")
+        low, high = of_roles.drop_vars("quantile").transpose("quantile", ...)
+    else:
+        drawn = resampled_tables(tables)
+        low, high = interval(
+            reliability(drawn.isel(role=0)).observed - reliability(drawn.sum("role")).observed, level=level, alike="bin"
+        ).drop_vars("bound")
+        half = (high - low) / 2
+        low, high = (expected - half).clip(min=0), (expected + half).clip(max=1)
+    return xr.Dataset({"expected": expected, "consistency_low": low, "consistency_high": high})
 
 
 def _whole(field: xr.DataArray, dims: Sequence[str]) -> xr.DataArray:
@@ -221,11 +217,3 @@ def _from_above(counts: xr.DataArray) -> xr.DataArray:
     total = counts.sum("bin")
     upwards = counts.isel(bin=slice(None, None, -1)).cumsum("bin").pad(bin=(1, 0), constant_values=0.0)
     return upwards / total.where(total > 0)
-
-
-def _drawn_roles(table: xr.DataArray, chosen: np.ndarray) -> xr.DataArray:
-    """Sums over time of the roles chosen (draw, time)."""
-    values = table.transpose("role", "time", ...)
-    times = np.arange(chosen.shape[1])
-    drawn = np.stack([values.values[roles, times].sum(axis=0) for roles in chosen])
-    return xr.DataArray(drawn, dims=(DRAW, *values.dims[2:]))

@@ -27,7 +27,7 @@ TOLD = 0.05  # of the variance in the middle of a patch that may be told from a 
 TREND = 0.2  # of the variance on a straight line across the domain, from which on it is said to stretch the lengths
 
 
-def reach(field: xr.DataArray, *, spacing_km: tuple[float, float], draws: int = 200, seed: int = 0) -> xr.Dataset:
+def reach(field: xr.DataArray, *, spacing_km: tuple[float, float], draws: int = 200) -> xr.Dataset:
     """Reach of a field ([ensemble,] time, y, x) over `direction` ("y", "x"), which has one mean everywhere and always.
 
     In km: `side`, which a patch needs, its 95 % interval `side_low`, `side_high`, the `e_folding` length and the
@@ -36,7 +36,7 @@ def reach(field: xr.DataArray, *, spacing_km: tuple[float, float], draws: int = 
     to say. Of one time nothing is known, since its mean may be a wave longer than the domain. `times`: how many.
     `trend`: as of `trend_share`.
     """
-    options = {"spacing_km": spacing_km, "over": ("ensemble", "time"), "draws": draws, "seed": seed}
+    options = {"spacing_km": spacing_km, "over": ("ensemble", "time"), "draws": draws}
     rows = []
     for direction in ("y", "x"):
         drawn = autocorrelation_draws(field, direction=direction, **options)

@@ -36,13 +36,11 @@ def pit_tables(members: xr.DataArray, truth: xr.DataArray, *, seed: int, bins: i
     return xr.Dataset({"count": (dims, count), "p": (dims, count / bins), "o": (dims, inside)})
 
 
-def flatness(
-    tables: xr.Dataset, *, seed: int, block: int | None = None, draws: int = 1000, level: float = 0.95
-) -> xr.Dataset:
+def flatness(tables: xr.Dataset, *, level: float = 0.95) -> xr.Dataset:
     """Frequency of each bin, 1 where flat, and the interval `low`, `high` that it keeps to where the truth is just
     another member: of `pit_tables`, as `probability.consistency`."""
     bins = tables.sizes["bin"]
-    band = consistency(tables, seed=seed, block=block, draws=draws, level=level)
+    band = consistency(tables, level=level)
     frequency = reliability(tables.isel(role=0).sum("time")).observed
     return bins * xr.Dataset(
         {"frequency": frequency, "low": band.consistency_low, "high": band.consistency_high}

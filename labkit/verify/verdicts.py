@@ -11,7 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import xarray as xr
 from scipy.stats import rankdata, t
+
+from labkit.verify.bootstrap import interval, resampled_means
 
 RIGHT, NARROW, WIDE, UNKNOWN = "about right", "too narrow", "too wide", "cannot tell"
 LEVEL = 0.99  # of each of the two questions, spread and bias, so that both together err in less than one case in twenty
@@ -55,8 +58,8 @@ def judge(cases: Sequence[tuple[np.ndarray, np.ndarray]]) -> Verdict:
     Too narrow: the truth is below and above all members more often than it should be, and its ranks are farther from
     the middle than those of members by more than chance; too wide the other way round. So that a bias alone, which
     fills one end, is neither. Of chance: Student's t of the members' own ranks in the role of the truth; with SERIES
-    times and more, whatever is larger, that or the scatter of the times with their lag-1 correlation; with fewer, they
-    are taken for one case. Cells where a field is NaN are left out; without a cell `below` and `above` are NaN.
+    times and more, whatever is larger, that or the `bootstrap.interval` over the times; with fewer, they are taken for
+    one case. Cells where a field is NaN are left out; without a cell `below` and `above` are NaN.
     """
     parts = [part for members, truth in cases if (part := _roles(members, truth)) is not None]
     n = len(cases[0][0])
@@ -144,17 +147,6 @@ def _chance(values: np.ndarray, weights: np.ndarray) -> float:
     if times < SERIES:
         return float(quantile * (weights @ values[:, 1:].std(axis=1, ddof=1)))
     pooled = quantile * (weights @ values[:, 1:]).std(ddof=1)
-    gaps = values[:, 0] - values[:, 1:].mean(axis=1)
-    return float(max(pooled, _series_chance(gaps)))
-
-
-def _series_chance(gaps: np.ndarray) -> float:
-    """The same of the mean of a series, whose lag-1 correlation leaves fewer independent values (Bartlett 1935)."""
-    n = len(gaps)
-    around = gaps - gaps.mean()
-    power = float(around @ around)
-    lag = float(around[1:] @ around[:-1]) / power if power > 0 else 0.0
-    # Of short series it comes out too small (Kendall 1954), and no surer than its standard error.
-    lag = float(np.clip(lag + (1 + 4 * lag) / n + 1 / np.sqrt(n), 0.0, 0.95))
-    independent = max(n * (1 - lag) / (1 + lag), 2.0)
-    return float(t.ppf((1 + LEVEL) / 2, independent - 1) * around.std(ddof=1) / np.sqrt(independent))
+    gaps = xr.DataArray(values[:, 0] - values[:, 1:].mean(axis=1), dims="time")
+    low, high = interval(resampled_means(gaps), level=LEVEL).values
+    return float(max(pooled, (high - low) / 2)) if low <= high else np.inf  # hours so alike that they are one case
