@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 import numpy as np
-import pyproj
 import xarray as xr
 
 from labkit.errors import DataError
+from labkit.projections import RADIAN, degrees_on_map, projection
 from labkit.sphere import EARTH_RADIUS_KM, distance_km, wrapped
 from labkit.units import is_degrees, kilometres, parsed
 
@@ -35,7 +35,6 @@ MEMBERS = ("ensemble", "number", "ens_number", "member", "members", "realization
 LATITUDES = ("lat", "latitude", "XLAT", "nav_lat", "gridlat_0")
 LONGITUDES = ("lon", "longitude", "XLONG", "nav_lon", "gridlon_0")
 _AXES = {axis: names for axis, names in _DIMENSIONS.items() if axis != "time"}
-RADIAN = parsed("radian")
 _AGREE = 0.05  # axes and positions that differ by less say the same
 _MAP_SCALE = (0.4, 2.5)  # what a map's scale may be; a distance off by more is in another unit
 _VARIES = 0.1
@@ -226,9 +225,7 @@ def coarsening(fields: xr.Dataset | xr.DataTree) -> tuple[int, int]:
 
 def cautions(fields: xr.Dataset | xr.DataTree) -> list[str]:
     """What has to be known before distances are read off a grid, or two are compared, a sentence each."""
-    aligned = str(fields.attrs.get("alignment", "checked"))
-    said = [] if aligned == "checked" else [f"Whether coarse cells lie where the fine ones do is {aligned}."]
-    return said + _of_distances(fields)
+    return [*filter(None, [str(fields.attrs.get("alignment", ""))]), *_of_distances(fields)]
 
 
 def _of_distances(fields: xr.Dataset | xr.DataTree) -> list[str]:
@@ -250,17 +247,6 @@ def _of_distances(fields: xr.Dataset | xr.DataTree) -> list[str]:
     return []
 
 
-def projection(dataset: xr.Dataset) -> pyproj.CRS | None:
-    """The map of a data set's axes, from the CF grid mapping that it has; None where none is told or understood."""
-    for variable in dataset.variables.values():
-        if {"crs_wkt", "grid_mapping_name", "spatial_ref"} & set(variable.attrs):
-            try:
-                return pyproj.CRS.from_cf({str(k): v for k, v in variable.attrs.items()})
-            except (pyproj.exceptions.CRSError, KeyError, TypeError, ValueError):
-                return None
-    return None
-
-
 def _projected(dataset: xr.Dataset) -> tuple[np.ndarray, np.ndarray] | None:
     """Latitude and longitude of axes in degrees, or on the map of a grid mapping."""
     y, x = (_axis(dataset, axis) for axis in SPACE)
@@ -269,27 +255,10 @@ def _projected(dataset: xr.Dataset) -> tuple[np.ndarray, np.ndarray] | None:
     units = [str(_first(dataset, (axis, *_AXES[axis])).attrs.get("units", "")) for axis in SPACE]
     crs = projection(dataset)
     if crs is not None and (crs.is_derived or not crs.is_geographic):
-        metres = [_metres(unit, crs) for unit in units]
-        if None in metres:
-            return None
-        grid = np.meshgrid(x * metres[1], y * metres[0])
-        # a moved pole is its own geodetic system; the one it was moved from is its source
-        degrees = crs.source_crs if crs.is_geographic else crs.geodetic_crs
-        to_degrees = pyproj.Transformer.from_crs(crs, degrees, always_xy=True)
-        lon, lat = to_degrees.transform(*grid)
-        return np.where(np.isfinite(lat), lat, np.nan), np.where(np.isfinite(lon), lon, np.nan)
+        return degrees_on_map(crs, y, x, units)
     if all(map(is_degrees, units)) and not _of_rotated_pole(dataset):
         return tuple(np.meshgrid(y, x, indexing="ij"))
     return None
-
-
-def _metres(unit: str, crs: pyproj.CRS) -> float | None:
-    """Metres on a map, or degrees of a moved pole, in one of a unit; a satellite's scan angle times its height."""
-    if is_degrees(unit):
-        return 1.0
-    if parsed(unit) == RADIAN:
-        return dict(crs.to_cf()).get("perspective_point_height")
-    return None if (scale := kilometres(unit)) is None else 1000.0 * scale
 
 
 def _rotated_degrees(dataset: xr.Dataset) -> tuple[np.ndarray, np.ndarray] | None:

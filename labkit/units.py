@@ -2,7 +2,7 @@
 
 What a file says is converted or refused by name. Where it says nothing the registry's unit is taken. Values that cannot
 be in a unit are a question to the user, who answers with `units`: `check_plausible` asks it at opening of what has
-none, `check_range` while data are read to be learnt from, whatever the file calls its unit.
+none, `possible` of every value that is read, `check_range` of the mean of what is learnt from.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ _SPELLINGS = {
 }
 _KILOGRAMS_A_METRE = cf_units.Unit("1000 kg m-3")  # of liquid water
 _PERCENTILES = (1, 50, 99)
-_BEYOND = 0.5  # widths of the plausible range beyond it
 _NEVER_WRITTEN = 1e30  # the NetCDF library's fill value is larger
 _BEYOND = 0.5  # of what nature keeps to: values off by more are in another unit, or no measurement
+_SLACK = 1e-4  # of the plausible range: packed to 16 bits, what is zero may be a little less
 _LOOKED_AT = 16  # fields, where the file and the user say different units
 
 
@@ -93,8 +93,16 @@ def check_range(name: str, least: float, mean: float, most: float, what: str, *,
 
 def _fits(known: Variable, least: float, mean: float, most: float) -> bool:
     low, high = known.plausible or (-np.inf, np.inf)
-    beyond, slack = _BEYOND * (high - low), 1e-4 * (high - low)
-    return low - slack <= mean <= high + slack and low - beyond <= least and most <= high + beyond
+    slack, (lowest, highest) = _SLACK * (high - low), _bounds(known)
+    return low - slack <= mean <= high + slack and lowest <= least and most <= highest
+
+
+def _bounds(known: Variable) -> tuple[float, float]:
+    """Beyond these no single value of a variable lies: half the plausible range further than that, or below zero by a
+    hundredth of it where it cannot be negative."""
+    low, high = known.plausible or (-np.inf, np.inf)
+    below = 0.01 if known.non_negative and low >= 0 else _BEYOND
+    return low - below * (high - low), high + _BEYOND * (high - low)
 
 
 def _implausible(name: str, known: Variable, what: str, found: str) -> DataError:
@@ -116,7 +124,7 @@ def _check_field(name: str, field: xr.DataArray, known: Variable, what: str) -> 
         return
     low, median, high = np.percentile(values, _PERCENTILES)
     least, most = known.plausible
-    slack = 1e-4 * (most - least)  # packed to 16 bits, what is zero may be a little less
+    slack = _SLACK * (most - least)
     if low < least - slack or high > most + slack:
         found = f"none, and values about {median:.4g} ({low:.4g} to {high:.4g})"
         raise _implausible(name, known, what, found)
@@ -139,10 +147,9 @@ def _guarded(name: str, field: xr.DataArray, known: Variable, what: str) -> xr.D
 
 def _refuse_impossible(block: np.ndarray, *, known: Variable, what: str) -> np.ndarray:
     least, most = known.plausible
-    width = most - least
-    low = least - (0.01 if known.non_negative and least >= 0 else _BEYOND) * width
+    lowest, highest = _bounds(known)
     with np.errstate(invalid="ignore"):
-        wrong = block[(block < low) | (block > most + _BEYOND * width)]
+        wrong = block[(block < lowest) | (block > highest)]
     if wrong.size:
         raise DataError(
             what,

@@ -91,7 +91,7 @@ def test_a_domain_is_found_on_a_globe_of_either_convention(tmp_path, west, conve
         {"time": HOURS, "lat": lat, "lon": globe},
     )
     pairs = open_files(*save(tmp_path, coarse, fine), target_channels=["u10"])
-    assert pairs.factor == (4, 4) and pairs.attrs["alignment"] == "checked"
+    assert pairs.factor == (4, 4) and pairs.attrs["alignment"] == ""
     np.testing.assert_allclose(pairs.input[0, 0, 0], true.reshape(5, 4).mean(1), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(pairs.target[0, 0, 0], true, rtol=1e-5, atol=1e-6)
     assert np.ptp(np.unwrap(pairs.target.lon.values[0], period=360)) == pytest.approx(4.75, abs=1e-3)
@@ -124,13 +124,14 @@ def test_values_that_are_not_in_the_unit_of_the_file_are_not_learnt_from_until_i
 
 
 def test_whether_grids_were_seen_to_fit_is_said(tmp_path):
-    assert open_files(*save(tmp_path)).attrs["alignment"] == "checked"
+    assert open_files(*save(tmp_path)).attrs["alignment"] == ""
     bare = fields(factor=FACTOR).drop_vars(["lat", "lon"])
-    assert "taken for granted" in open_files(*save(tmp_path, bare)).attrs["alignment"]
+    assert "taken to lie" in open_files(*save(tmp_path, bare)).attrs["alignment"]
     static = fields(times=HOURS[:1]).isel(time=0, drop=True)[["t2m"]].rename(t2m="height")
-    for invariant, said in ((static, "checked"), (static.drop_vars(["lat", "lon"]), "both invariants and target")):
+    for invariant, said in ((static, ""), (static.drop_vars(["lat", "lon"]), "both invariants and target")):
         invariant.to_netcdf(tmp_path / f"{said}.nc")
-        assert said in open_files(*save(tmp_path), invariant=tmp_path / f"{said}.nc").attrs["alignment"]
+        found = open_files(*save(tmp_path), invariant=tmp_path / f"{said}.nc").attrs["alignment"]
+        assert said in found and bool(said) == bool(found)
 
 
 @pytest.mark.parametrize("verb", [["data"], ["spectra", "--direction", "x"]], ids=lambda words: words[0])
@@ -419,7 +420,7 @@ def test_a_moved_pole_with_or_without_latitudes(tmp_path, with_degrees):
     if not with_degrees:  # without the pole its degrees are no latitudes, but as long
         bare = open_files(*save(tmp_path, coarse.drop_vars("pole"), fine.drop_vars("pole")))
         np.testing.assert_allclose(bare.spacing_km, 0.11 * 111.19, rtol=5e-3)
-        assert np.isnan(bare.target.lat).all() and "taken for granted" in bare.attrs["alignment"]
+        assert np.isnan(bare.target.lat).all() and "taken to lie" in bare.attrs["alignment"]
 
 
 def test_groups_are_listed_and_can_be_named(tmp_path):
@@ -567,4 +568,4 @@ def test_values_that_cannot_be_are_refused_when_they_are_read(tmp_path, side, na
 
 def test_cells_half_a_cell_beside_are_said(tmp_path):
     pairs = open_files(*save(tmp_path, fine=fields().assign_coords(lat=fields().lat + 0.125)))
-    assert pairs.attrs["alignment"] == "checked, but centres are up to 13.9 km apart"
+    assert pairs.attrs["alignment"] == "The centres of input and target are up to 13.9 km apart."

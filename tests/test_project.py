@@ -24,7 +24,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 CONDA_NAMES = {"torch": "pytorch", "playwright": "playwright-python"}
 
 # The design's rooms: what of labkit each may import. Every room may raise labkit.errors.
-GROUND = {"errors", "border", "config", "variables", "sphere", "winds", "units", "grid"}
+GROUND = {"errors", "border", "config", "variables", "sphere", "winds", "units", "projections", "grid"}
 PARTS = GROUND | {"tiling", "store", "data", "verify", "models", "diffusion"}
 ROOMS = {
     "errors": set(),
@@ -33,7 +33,8 @@ ROOMS = {
     "variables": set(),
     "sphere": set(),
     "units": {"errors", "variables"},
-    "grid": {"errors", "sphere", "units"},
+    "projections": {"units"},
+    "grid": {"errors", "sphere", "units", "projections"},
     "winds": {"errors"},
     "tiling": {"errors"},
     "store": GROUND,

@@ -285,8 +285,6 @@ def _data(options) -> None:
     print(f"invariant  {', '.join(pairs.invariant_channels) or '-'}")
     print(f"grid       {pairs.shape[0]} x {pairs.shape[1]} cells of {dy:g} x {dx:g} km, coarsened {pairs.factor}")
     print(f"times      {len(pairs)}, {first} to {last}")
-    if "alignment" in pairs.attrs:
-        print(f"alignment  {pairs.attrs['alignment']}")
     if options.statistics is not None:
         from labkit.data.statistics import compute_statistics
 

@@ -73,7 +73,7 @@ def open_files(
     gaps = {"missing_input": "mean"} if missing == "mask" else {}
     inputs = telling_gaps(inputs) if gaps else inputs
     statics = _invariants(invariant, invariant_channels, dims, fine, units)
-    doubts = [a for part in (coarse, statics) if (a := part.attrs.get("alignment", "checked")) != "checked"]
+    doubts = [a for part in (coarse, statics) if (a := part.attrs.get("alignment", ""))]
     pairs = Pairs(
         input=inputs.rename(y="y_in", x="x_in").assign_coords(stamps | _coarse_axes(y, x, inputs)).rename("input"),
         target=targets.rename("target"),
@@ -81,7 +81,7 @@ def open_files(
         mask=targets.notnull().all("channel").rename("mask") if missing == "mask" else None,
         attrs={
             "source": f"{Path(input).name} and {Path(target).name}",
-            "alignment": "; ".join(doubts) or "checked",
+            "alignment": " ".join(doubts),
             **_projection(fine),
             **gaps,
         },

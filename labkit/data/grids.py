@@ -18,14 +18,17 @@ def covering_cells(coarse: xr.Dataset, fine: xr.Dataset, what: str = "input") ->
 
     Each coarse centre must be the mean of its fine centres to a quarter of the coarse spacing, else DataError. Where
     positions are lacking on a side, or differ in kind, nothing can be checked and the grids are taken as aligned; the
-    attribute `alignment` of what is returned says whether they were.
+    attribute `alignment` of what is returned says so, or how far apart centres are; "" where they agree.
     """
     inner = positions_km(fine, "target")
     if inner is not None and inner[0] == "sphere":
         coarse = eastwards(coarse, middle=float(np.degrees(np.arctan2(*np.nanmean(inner[1], (0, 1))[[1, 0]]))))
     points = positions_km(coarse, what)
     if points is None or inner is None or points[0] != inner[0]:
-        return coarse.assign_attrs(alignment=f"taken for granted: nothing tells where both {what} and target lie")
+        taken = (
+            f"Coarse and fine cells are taken to lie one on the other: nothing tells where both {what} and target lie."
+        )
+        return coarse.assign_attrs(alignment=taken)
     points, inner = points[1], inner[1]
     middle = np.linalg.norm(points - inner.mean((0, 1)), axis=-1)
     spacing = _spacing(points, np.unravel_index(np.argmin(middle), middle.shape))
@@ -46,8 +49,8 @@ def covering_cells(coarse: xr.Dataset, fine: xr.Dataset, what: str = "input") ->
             what, inner, f"centres of coarse cells at most {0.25 * min(spacing):.3g} km away, not {apart:.3g}"
         )
     there = {"y": slice(y0, y0 + part.shape[0]), "x": slice(x0, x0 + part.shape[1])}
-    off = f", but centres are up to {apart:.3g} km apart" if apart > _EXACT * min(spacing) else ""
-    return coarse.isel(there).assign_attrs(alignment=f"checked{off}")
+    off = f"The centres of {what} and target are up to {apart:.3g} km apart." if apart > _EXACT * min(spacing) else ""
+    return coarse.isel(there).assign_attrs(alignment=off)
 
 
 def _spacing(points: np.ndarray, at: tuple[int, int] | None = None) -> tuple[float, float]:
