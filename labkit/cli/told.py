@@ -25,11 +25,11 @@ def told(options: argparse.Namespace) -> dict:
 @contextmanager
 def opened(path, options: argparse.Namespace):
     """The output tree at `path`, after what has to be known of it was said on standard error."""
-    from labkit.store.trees import open_tree
+    from labkit.store.trees import in_memory, open_tree
 
     with open_tree(path, **told(options)) as tree:
         warn(tree)
-        yield tree
+        yield in_memory(tree)
 
 
 def warn(tree) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
@@ -16,10 +17,11 @@ from labkit.data.pairs import Pairs
 from labkit.errors import ConfigError
 from labkit.grid import coarsening
 from labkit.recipes import load, load_file, load_preset, open_part, presets
-from labkit.recipes.judging import load_in_turn
-from labkit.recipes.model import Model
-from labkit.recipes.sections import RecipeConfig
-from labkit.store.trees import open_tree
+from labkit.store.trees import in_memory, open_tree
+
+if TYPE_CHECKING:
+    from labkit.recipes.model import Model
+    from labkit.recipes.sections import RecipeConfig
 
 MOST_TIMES = 200  # of a data set that are looked at, evenly spread
 RUN_TIMES = 64
@@ -123,6 +125,8 @@ def of_config(config: RecipeConfig) -> ScaleSource:
 
 def regression_tree(model: Model, pairs: Pairs) -> xr.DataTree:
     """The pairs as a tree, with the `regression` of a model, native units."""
+    from labkit.recipes.judging import load_in_turn  # which imports torch; a tree is looked at without
+
     tree, means = tree_of(pairs), []
     for batch in load_in_turn(model, pairs, range(len(pairs))):
         means.append(model.physical(model.mean(model.conditions(batch)).cpu()))
@@ -134,7 +138,7 @@ def regression_tree(model: Model, pairs: Pairs) -> xr.DataTree:
 
 
 def _tree(path: Path, **told) -> ScaleSource:
-    tree = open_tree(path, **told)
+    tree = in_memory(open_tree(path, **told))
     return ScaleSource(tree, "tree", tree["truth"].sizes["time"])
 
 
