@@ -72,7 +72,7 @@ def test_examples_in_the_help_are_accepted(capsys, monkeypatch):
     """Every example but those that would train or need files: its words are understood."""
     from labkit import cli
 
-    for text in (cli.TRAIN_HELP, cli.SAMPLE_HELP, cli.SCORE_HELP, cli.DATA_HELP):
+    for text in (cli.OVERVIEW, cli.TRAIN_HELP, cli.SAMPLE_HELP, cli.SCORE_HELP, cli.DATA_HELP):
         examples = [
             line.strip().split("  ")[0].split()[1:] for line in text.splitlines() if line.startswith("  labkit ")
         ]

@@ -25,6 +25,15 @@ from labkit.store.atomic import FULL
 
 EXIT_CODES = {OutOfSpace: 3, ConfigError: 2, LabError: 1}
 
+OVERVIEW = """\
+Kilometre-scale ensembles from coarse weather: open data, learn, draw members, judge them, look at them.
+
+  labkit data idealised start=2020-01-01 end=2020-01-31     open: what training sees
+  labkit train corrdiff --preset nano --run runs/mine       learn: ten minutes on two CPU cores
+  labkit sample runs/mine ensemble.nc --members 16          draw: an ensemble of its test part
+  labkit score ensemble.nc                                  judge: errors, spread, CRPS
+  python -m apps explore ensemble.nc                        look: in a browser
+"""
 TRAIN_HELP = """\
 Train both stages of a CorrDiff, or go on with a run that was stopped.
 
@@ -111,7 +120,9 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="labkit", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="labkit", description=OVERVIEW, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--version", action="version", version=f"labkit {__version__}")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
 
