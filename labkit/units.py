@@ -111,8 +111,8 @@ def _implausible(name: str, known: Variable, what: str, found: str) -> DataError
         f"units of {name} in {what}",
         found=found,
         expected=f"{known.units}, in which {known.long_name} lies within {low:g} to {high:g}",
-        todo=f"say which they are: units={{'{name}': '...'}}, in the terminal --units {name}=...; or mark what was not "
-        "measured as missing (NaN)",
+        todo=f"say which they are: units={{'{name}': '...'}}, in the terminal --units {name}=...; or declare what "
+        "stands for missing values (_FillValue, valid_range)",
     )
 
 
@@ -141,22 +141,16 @@ def possible(fields: Mapping[str, xr.DataArray], what: str) -> dict[str, xr.Data
 def _guarded(name: str, field: xr.DataArray, known: Variable, what: str) -> xr.DataArray:
     if known.plausible is None or field.chunks is None:
         return field
-    refuse = partial(_refuse_impossible, known=known, what=f"{name} in {what}")
+    refuse = partial(_refuse_impossible, name=name, known=known, what=what)
     return field.copy(data=field.data.map_blocks(refuse, dtype=field.dtype, meta=field.data._meta))
 
 
-def _refuse_impossible(block: np.ndarray, *, known: Variable, what: str) -> np.ndarray:
-    least, most = known.plausible
+def _refuse_impossible(block: np.ndarray, *, name: str, known: Variable, what: str) -> np.ndarray:
     lowest, highest = _bounds(known)
     with np.errstate(invalid="ignore"):
         wrong = block[(block < lowest) | (block > highest)]
     if wrong.size:
-        raise DataError(
-            what,
-            found=f"{float(wrong.flat[0]):.5g} in {wrong.size} of {block.size} values",
-            expected=f"{known.units}, in which {known.long_name} lies within {least:g} to {most:g}",
-            todo="declare what stands for missing values (_FillValue, valid_range), or put the units right",
-        )
+        raise _implausible(name, known, what, f"{float(wrong.flat[0]):.5g} in {wrong.size} of {block.size} values")
     return block
 
 

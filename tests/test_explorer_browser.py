@@ -227,7 +227,7 @@ def test_both_themes_can_be_read(page, address, theme):
         page.wait_for_timeout(1500)
     back = page.evaluate("getComputedStyle(document.body).backgroundColor")
     names = page.get_by_role("tab").evaluate_all("tabs => tabs.map((tab) => getComputedStyle(tab).color)")
-    assert len(names) == len(Explorer.views_and_titles)
+    assert len(names) == len(Explorer.tabs_of)
     assert min(contrast(colour, back) for colour in names) > 4.5, "WCAG AA"
 
 

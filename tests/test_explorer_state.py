@@ -13,8 +13,9 @@ import xarray as xr
 from synthetic_tree import vortex
 
 from apps.explorer import export, sentences
+from apps.explorer.app import Explorer
 from apps.explorer.code import call_of, code_of, figure_of
-from apps.explorer.state import TABS, URL_NAMES, ExplorerState
+from apps.explorer.state import URL_NAMES, ExplorerState
 from apps.parts.files import file_name
 from apps.parts.models import is_run_folder, run_folders
 from apps.parts.presets import find_presets
@@ -55,7 +56,6 @@ def state(run) -> ExplorerState:
         ("member", 5),
         ("variable", "<script>"),
         ("run", "../../etc/passwd"),
-        ("tab", "admin"),
         ("percentile", 0),
         ("threshold", 41.0),
         ("threshold", float("nan")),
@@ -194,7 +194,7 @@ def test_sentences_say_what_is_there(run, state):
     assert "minus the truth" not in sentences.maps_sentence(run, state)
 
 
-@pytest.mark.parametrize("tab", [tab for tab in TABS if tab not in ("draw", "about")])
+@pytest.mark.parametrize("tab", [view.tab for view in Explorer.tabs_of if view.tab not in ("draw", "about")])
 def test_the_code_shown_runs_and_draws_the_same_figure(run, library, state, tab, tmp_path, monkeypatch):
     state.param.update(tab=tab, variable="t2m", time=3, member=2, threshold=20.0)
     monkeypatch.chdir(tmp_path)

@@ -53,6 +53,14 @@ def explorer(library) -> Explorer:
     return explorer
 
 
+def test_a_tab_that_the_app_has_not_got_is_refused(library, explorer):
+    with pytest.raises(ValueError):
+        Explorer(library, run="sample", tab="admin")
+    with pytest.raises(ValueError):
+        explorer.state.tab = "admin"
+    assert explorer.state.tab == "maps"
+
+
 def shown(grid: MapGrid, key: str) -> np.ndarray:
     """The values that a map shows, decoded as the browser does."""
     image, meta = grid.sources[key].data["image"][0], grid.scales[key].meta.data

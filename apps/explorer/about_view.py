@@ -25,7 +25,7 @@ READING = {
 
 
 class AboutView(View):
-    tab = "about"
+    tab, title = "about", "About"
     uses = ()
 
     def build(self, run: Run) -> list:

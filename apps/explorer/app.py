@@ -34,16 +34,7 @@ class Explorer(Shell):
     state_type = ExplorerState
     url_names = URL_NAMES
     endings = tuple(export.WRITERS)
-    views_and_titles = (
-        (MapsView, "Maps"),
-        (MembersView, "Members"),
-        (ProbabilityView, "Probability"),
-        (ProductsView, "Products"),
-        (PointView, "Point & time"),
-        (CalibrationView, "Calibration"),
-        (DrawView, "Draw"),
-        (AboutView, "About"),
-    )
+    tabs_of = (MapsView, MembersView, ProbabilityView, ProductsView, PointView, CalibrationView, DrawView, AboutView)
 
     def load_run(self) -> None:
         run = self.session.run

@@ -25,7 +25,7 @@ from apps.parts.view import View, choice, column, failure, html, select, set_tex
 
 
 class CalibrationView(View):
-    tab = "calibration"
+    tab, title = "calibration", "Calibration"
     uses = ("diagnostic", "variable", "scope", "threshold", "strata", "point", "box", "lines")
 
     def build(self, run: Run) -> list:

@@ -92,7 +92,7 @@ def _work(library: Library, model_id: str, request: DrawRequest, label: str, job
 class DrawView(View):
     """Keeps the session's own job; the periodic callback that follows it lives no longer than the job does."""
 
-    tab = "draw"
+    tab, title = "draw", "Draw"
     uses = ("variable",)
 
     def __init__(self, session, **params) -> None:

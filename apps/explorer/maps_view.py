@@ -16,7 +16,7 @@ from labkit.variables import canonical
 
 
 class MapsView(View):
-    tab = "maps"
+    tab, title = "maps", "Maps"
     uses = ("variable", "time", "member", "show", "scale", "point", "box", "lines", "arrows")
 
     def build(self, run: Run) -> list:

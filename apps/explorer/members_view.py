@@ -120,7 +120,7 @@ class Mosaic:
 
 
 class MembersView(View):
-    tab = "members"
+    tab, title = "members", "Members"
     uses = ("variable", "time", "member", "scale", "stamps")
 
     def build(self, run: Run) -> list:

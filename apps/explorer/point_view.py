@@ -11,7 +11,7 @@ from apps.parts.view import View, choice, column, html, row
 
 
 class PointView(View):
-    tab = "point"
+    tab, title = "point", "Point & time"
     uses = ("variable", "time", "point", "box", "box_statistic", "scale", "lines", "member")
 
     def build(self, run: Run) -> list:

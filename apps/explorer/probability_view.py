@@ -32,7 +32,7 @@ MAPS = {
 
 
 class ProbabilityView(View):
-    tab = "probability"
+    tab, title = "probability", "Probability"
     uses = ("variable", "time", "threshold", "percentile", "scale", "point", "box", "lines")
 
     def build(self, run: Run) -> list:

@@ -31,7 +31,7 @@ SHARES = [f"#{v:02x}{v:02x}{v:02x}" for v in range(255, 175, -5)]
 
 
 class ProductsView(View):
-    tab = "products"
+    tab, title = "products", "Products"
     uses = (
         "product",
         "variable",

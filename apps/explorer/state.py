@@ -7,7 +7,6 @@ from param.parameterized import batch_call_watchers
 
 from apps.parts.place import Place, box_within, clamp
 
-TABS = ("maps", "members", "probability", "products", "point", "calibration", "draw", "about")
 PRODUCTS = ("paintball", "spaghetti", "matched", "neighbourhood", "envelope", "extremes", "clusters")
 DIAGNOSTICS = ("ranks", "reliability", "neighbourhoods", "distributions", "strata", "maps")
 STRATA = ("season", "hour", "surface", "height", "rain", "mean")
@@ -42,7 +41,7 @@ class ExplorerState(param.Parameterized):
     variable = param.Selector(objects=[""], doc="Variable, by its name in the file.")
     time = param.Integer(0, bounds=(0, 0), doc="Position in time.")
     member = param.Integer(0, bounds=(0, 0), doc="Member of the ensemble.")
-    tab = param.Selector(default="maps", objects=list(TABS))
+    tab = param.Selector(default="maps", check_on_set=False, doc="The tab that is looked at, one of the app's.")
     show = param.Selector(default="values", objects=["values", "difference"], doc="Values, or minus the truth.")
     scale = param.Selector(default="run", objects=["run", "case", "standard"], doc="What the colours are fitted to.")
     threshold = param.Number(0.0, bounds=(None, None), doc="P(exceed) threshold, in the variable's unit.")

@@ -16,7 +16,7 @@ STYLE = "<style>li{margin:6px 0} h3{font-weight:500} div{max-width:60em;font-siz
 class Reading(View):
     """`reading`: a text by the name of what it is about. Files that could not be opened are listed below."""
 
-    tab = "about"
+    tab, title = "about", "About"
     uses = ()
     reading: Mapping[str, str] = {}
 

@@ -36,7 +36,7 @@ class Shell(pn.viewable.Viewer):
     """Tabs of views of one session, of which only the one that is looked at is drawn.
 
     An app names its `title`, the `state_type` of what is chosen (whose parameters `run`, `variable`, `time` and `tab`
-    every app has), its `views` with their titles, the `url_names` of its state's parameters, the `endings` of files to
+    every app has), its views in order (`tabs_of`), the `url_names` of its state's parameters, the `endings` of files to
     take along and the parameters that these are `named_by`. It says what it does with a run: `load_run`,
     `make_sidebar`, `fill_sidebar`, `refresh`, `take`, `code_text`. A selection given by name is checked as one from the
     address is. `session(library, state)` makes the session, for apps whose views share more than these two.
@@ -44,7 +44,7 @@ class Shell(pn.viewable.Viewer):
 
     title: str
     state_type: type[param.Parameterized]
-    views_and_titles: Sequence[tuple[type[View], str]]
+    tabs_of: Sequence[type[View]]
     url_names: Mapping[str, str]
     endings: Sequence[str] = ("png", "csv")
     named_by: Sequence[str] = ("variable", "time")
@@ -54,6 +54,7 @@ class Shell(pn.viewable.Viewer):
         super().__init__()
         self.state = state = self.state_type()
         self._shown, self._said = "", ""
+        state.param.tab.objects, state.param.tab.check_on_set = [view.tab for view in self.tabs_of], True
         state.param.run.objects = list(library.options().values())
         state.run = selection.pop("run", None) or self.first_run(library)
         self.session = session(library, state)
@@ -82,7 +83,7 @@ class Shell(pn.viewable.Viewer):
     def _make(self) -> None:
         # A served page draws once, when its address has been read: what is asked for there may take long.
         self._waiting = served()
-        self.views: dict[str, View] = {view.tab: view(self.session) for view, _ in self.views_and_titles}
+        self.views: dict[str, View] = {view.tab: view(self.session) for view in self.tabs_of}
         if self._waiting:
             pn.state.on_session_destroyed(self._close)
         self.headline = pn.pane.HTML(sizing_mode="stretch_width", styles={"font-size": "15px"}, margin=(10, 12, 2, 12))
@@ -90,7 +91,7 @@ class Shell(pn.viewable.Viewer):
         self.session.announce = self._announce
         self.session.refresh_runs = self._refresh_runs
         self.tabs = pmui.Tabs(
-            *((title, self.views[view.tab]) for view, title in self.views_and_titles),
+            *((view.title, view) for view in self.views.values()),
             dynamic=True,
             sizing_mode="stretch_width",
             active=list(self.views).index(self.state.tab),

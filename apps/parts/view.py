@@ -42,10 +42,11 @@ class Session(param.Parameterized):
 class View(pn.viewable.Viewer):
     """A tab. `build(run)` returns what stands in it, top to bottom, once a run; `draw(run)` brings that up to date.
 
-    `uses` names the parameters of the state that it shows, `tab` the tab that it is.
+    `uses` names the parameters of the state that it shows, `tab` the tab that it is, `title` what stands on it.
     """
 
     tab: str
+    title: str
     uses: tuple[str, ...] = ()
 
     def __init__(self, session: Session, **params) -> None:

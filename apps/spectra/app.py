@@ -30,12 +30,7 @@ class SpectraExplorer(Shell):
     state_type = SpectraState
     named_by = ("variable", "tab")
     url_names = URL_NAMES
-    views_and_titles = (
-        (SpectraView, "Spectra"),
-        (CorrelationView, "Autocorrelation"),
-        (PatchView, "Patch size"),
-        (AboutView, "About"),
-    )
+    tabs_of = (SpectraView, CorrelationView, PatchView, AboutView)
 
     def load_run(self) -> None:
         run = self.session.run

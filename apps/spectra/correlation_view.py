@@ -20,7 +20,7 @@ BEYOND = "beyond half the domain"
 
 
 class CorrelationView(Computed):
-    tab = "correlation"
+    tab, title = "correlation", "Autocorrelation"
     uses = ("variable", "quantity", "direction", "centre", "scope", "box", "height", "width")
     working = "Computing the autocorrelations ..."
 

@@ -40,7 +40,7 @@ class Reach:
 
 
 class PatchView(Computed):
-    tab = "patch"
+    tab, title = "patch", "Patch size"
     uses = ("variable", "quantity", "scope", "box", "height", "width", "overlap", "network")
     working = "Computing how far every variable reaches ..."
 

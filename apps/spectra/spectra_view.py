@@ -22,7 +22,7 @@ DIRECTIONS = {"Any direction": "radial", "Along x": "x", "Along y": "y"}
 
 
 class SpectraView(Computed):
-    tab = "spectra"
+    tab, title = "spectra", "Spectra"
     uses = ("variable", "quantity", "direction", "window", "detrend", "scope", "box", "members")
     working = "Computing the spectra ..."
 

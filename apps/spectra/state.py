@@ -6,7 +6,6 @@ import param
 
 from apps.parts.place import Place, box_within
 
-TABS = ("spectra", "correlation", "patch", "about")
 URL_NAMES = {
     "run": "run",
     "variable": "var",
@@ -54,7 +53,7 @@ class SpectraState(param.Parameterized):
     width = param.Integer(16, bounds=(1, None), doc="Cells of a patch along x.")
     overlap = param.Integer(4, bounds=(0, None), doc="Cells that neighbouring patches share at least.")
     network = param.Selector(default="nano", objects=list(NETWORKS), doc="Preset whose network is to be trained.")
-    tab = param.Selector(default="spectra", objects=list(TABS))
+    tab = param.Selector(default="spectra", check_on_set=False, doc="The tab that is looked at, one of the app's.")
 
     extent = param.NumericTuple(default=(0.0, 0.0, 0.0, 0.0), length=4, precedence=-1, doc="Edges of the grid in km.")
 

@@ -40,14 +40,7 @@ class TyphoonExplorer(Shell):
     state_type = StormState
     named_by = ("tab", "time")
     url_names = URL_NAMES
-    views_and_titles = (
-        (TrackView, "Track"),
-        (StormMapsView, "Maps"),
-        (StructureView, "Structure"),
-        (IntensityView, "Intensity"),
-        (FrontView, "Front"),
-        (AboutView, "About"),
-    )
+    tabs_of = (TrackView, StormMapsView, StructureView, IntensityView, FrontView, AboutView)
 
     def __init__(self, library: Library, *, shelf: Shelf | None = None, **selection) -> None:
         super().__init__(library, session=partial(StormSession, shelf=shelf), **selection)

@@ -33,7 +33,7 @@ AHEAD_BYTES, SENT_MS = 64 * 2**20, 80
 
 
 class FrontView(Computed):
-    tab = "front"
+    tab, title = "front", "Front"
     uses = ("time", "member", "start", "end", "lines", "least")
     working = "Looking for the front in every member ..."
 

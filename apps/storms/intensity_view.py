@@ -27,7 +27,7 @@ SOURCES = ("prediction", "oracle", "truth", "regression", "interpolation")
 
 
 class IntensityView(StormView):
-    tab = "intensity"
+    tab, title = "intensity", "Intensity"
     uses = ("time", "member", "measure")
 
     def build(self, run: Run) -> list:

@@ -19,7 +19,7 @@ ABOUT_KM = 120.0
 
 
 class StormMapsView(StormView):
-    tab = "maps"
+    tab, title = "maps", "Maps"
     uses = ("variable", "time", "member", "frame", "lines")
 
     def build(self, run: Run) -> list:

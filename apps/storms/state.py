@@ -8,7 +8,6 @@ from param.parameterized import batch_call_watchers
 from apps.parts.place import Place
 from labkit.verify.fronts import FRONTAL
 
-TABS = ("track", "maps", "structure", "intensity", "front", "about")
 URL_NAMES = {
     "run": "run",
     "variable": "var",
@@ -45,7 +44,7 @@ class StormState(param.Parameterized):
     least = param.Number(FRONTAL, bounds=(1.0, 20.0), doc="K in 100 km from which on a line is a front.")
     lines = param.Boolean(True, doc="Draw coast and graticule.")
     oracle = param.Boolean(False, doc="Draw the oracle's tracks too.")
-    tab = param.Selector(default="track", objects=list(TABS))
+    tab = param.Selector(default="track", check_on_set=False, doc="The tab that is looked at, one of the app's.")
 
     def load(self, *, variables: list[str], n_times: int, n_members: int, extent: tuple[float, ...]) -> None:
         """Fit the bounds to a run; a choice that it has too is kept, any other falls back to the first."""

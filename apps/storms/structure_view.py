@@ -25,7 +25,7 @@ _LOOK = {"tools": "", "toolbar_location": None, "sizing_mode": "stretch_width"}
 
 
 class StructureView(StormView):
-    tab = "structure"
+    tab, title = "structure", "Structure"
     uses = ("time", "member", "profile")
 
     def build(self, run: Run) -> list:

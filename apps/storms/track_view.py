@@ -34,7 +34,7 @@ COLUMNS = (
 
 
 class TrackView(StormView):
-    tab = "track"
+    tab, title = "track", "Track"
     uses = ("time", "member", "within", "lines", "oracle")
 
     def build(self, run: Run) -> list:

@@ -25,9 +25,7 @@ def covering_cells(coarse: xr.Dataset, fine: xr.Dataset, what: str = "input") ->
         coarse = eastwards(coarse, middle=float(np.degrees(np.arctan2(*np.nanmean(inner[1], (0, 1))[[1, 0]]))))
     points = positions_km(coarse, what)
     if points is None or inner is None or points[0] != inner[0]:
-        taken = (
-            f"Coarse and fine cells are taken to lie one on the other: nothing tells where both {what} and target lie."
-        )
+        taken = f"Cells are taken to lie one on the other: nothing tells where both {what} and target lie."
         return coarse.assign_attrs(alignment=taken)
     points, inner = points[1], inner[1]
     middle = np.linalg.norm(points - inner.mean((0, 1)), axis=-1)
