@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +13,7 @@ from tqdm.auto import tqdm
 
 from labkit.data.batches import Batch, Batches
 from labkit.errors import Cancelled, CheckpointError, LabError
+from labkit.interrupts import uninterrupted
 from labkit.models.ema import EMA
 from labkit.models.hardware import Hardware
 from labkit.models.optimiser import make_optimiser
@@ -81,10 +80,37 @@ class Trainer:
         the next run ends with the very weights and metrics of one that was never stopped.
         """
         self._resume()
+        with self._watched() as bar:
+            while True:
+                if self.reported < self.samples:
+                    self._report(bar)
+                if self.samples >= self.settings.samples:
+                    break
+                batch = next(self.batches)
+                for group in self.optimiser.param_groups:
+                    group["lr"] = learning_rate(self.settings, self.samples) * group.get("ratio", 1.0)
+                loss = self._gradients(batch)
+                norm = nn.utils.clip_grad_norm_(self.network.parameters(), self.settings.clip_norm or math.inf)
+                self._check_finite(loss + norm)
+                with uninterrupted():
+                    self.optimiser.step()
+                    self.samples += len(batch)
+                    self.ema.update(self.network, self.samples, len(batch))
+                    self.losses.append(loss)
+                    self.position = self.batches.state_dict()
+                    bar.update(len(batch))
+        save_checkpoint(self.folder.checkpoint_path(self.stage), *self._weights())
+        return self.ema.network
+
+    @contextmanager
+    def _watched(self) -> Iterator[tqdm]:
+        """The progress bar, and TensorBoard where it is asked for; Ctrl-C saves what there is."""
         self.writer = _tensorboard(self.folder, self.stage, self.reported) if self.tensorboard else None
+        self.started = (self.samples, time.perf_counter())
+        shown = {"total": self.settings.samples, "initial": self.samples, "desc": self.stage, "unit": " samples"}
         try:
-            with self._progress() as bar:
-                self._loop(bar)
+            with tqdm(**shown, disable=self.quiet) as bar:
+                yield bar
         except KeyboardInterrupt as stop:
             self._save_last()
             raise Cancelled(f"{self.stage} stopped after {self.samples} samples; the same command goes on") from stop
@@ -92,20 +118,6 @@ class Trainer:
             self.batches.close()
             if self.writer is not None:
                 self.writer.close()
-        save_checkpoint(self.folder.checkpoint_path(self.stage), *self._weights())
-        return self.ema.network
-
-    def _loop(self, bar: tqdm) -> None:
-        self.started = (self.samples, time.perf_counter())
-        while True:
-            if self.reported < self.samples:
-                self._report(bar)
-            if self.samples >= self.settings.samples:
-                return
-            batch = next(self.batches)
-            self._step(batch)
-            with _uninterrupted():
-                bar.update(len(batch))
 
     def _report(self, bar: tqdm) -> None:
         """Log, validate and save where these are due; all of it is done again where Ctrl-C came in between."""
@@ -121,36 +133,21 @@ class Trainer:
             self._validate(bar)
         if logs or validates:
             self.started = (self.samples, time.perf_counter())
-        with _uninterrupted():
+        with uninterrupted():
             self.losses = [] if logs else self.losses
             self.reported = self.samples
         if saves or done:
             self._save_last()
 
-    def _step(self, batch: Batch) -> None:
-        """One optimiser step, whole or not at all; when memory runs out the batch is taken again in halves."""
-        for group in self.optimiser.param_groups:
-            group["lr"] = learning_rate(self.settings, self.samples) * group.get("ratio", 1.0)
-        while (loss := self._attempt(batch)) is None:
-            self._halve()
-        clip_norm = math.inf if self.settings.clip_norm is None else self.settings.clip_norm
-        self._check_finite(loss + nn.utils.clip_grad_norm_(self.network.parameters(), clip_norm))
-        with _uninterrupted():
-            self.optimiser.step()
-            self.samples += len(batch)
-            self.ema.update(self.network, self.samples, len(batch))
-            self.losses.append(loss)
-            self.position = self.batches.state_dict()
-
-    def _attempt(self, batch: Batch) -> Tensor | None:
-        """The loss, with its gradients in the network, or None where memory did not suffice."""
-        try:
-            return self._backward(batch)
-        except RuntimeError as error:
-            memory = isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-            if not memory:
-                raise
-            return None
+    def _gradients(self, batch: Batch) -> Tensor:
+        """The loss, with its gradients in the network; where memory runs out the batch is taken again in halves."""
+        while True:
+            try:
+                return self._backward(batch)
+            except RuntimeError as error:
+                if not (isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)):
+                    raise
+            self._halve()  # outside of the handler, whose traceback holds on to what was allocated
 
     def _backward(self, batch: Batch) -> Tensor:
         """Gradients of the batch, a micro-batch at a time. All randomness follows from the seed and the sample count,
@@ -207,18 +204,13 @@ class Trainer:
         self.folder.log(**entry)
         shown = {"loss": "loss", "validation_score": "score"}
         self.shown |= {shown[name]: f"{value:.4g}" for name, value in figures.items() if name in shown}
-        with _uninterrupted():
+        with uninterrupted():
             bar.set_postfix(self.shown)
             if self.writer is not None:
                 for name, value in figures.items():
                     self.writer.add_scalar(f"{self.stage}/{name}", value, self.samples)
         if self.on_log is not None:
             self.on_log(entry)
-
-    def _progress(self) -> tqdm:
-        return tqdm(
-            total=self.settings.samples, initial=self.samples, desc=self.stage, unit=" samples", disable=self.quiet
-        )
 
     def _weights(self) -> tuple[dict[str, Tensor], dict]:
         return self.ema.network.state_dict(), {**self.header, "stage": self.stage, "samples": self.samples}
@@ -304,20 +296,3 @@ def _tensorboard(folder: RunFolder, stage: str, reported: int):
             "TensorBoard", found="not installed", expected="the extra", todo="pip install labkit[tensorboard]"
         ) from error
     return SummaryWriter(folder.path / "tensorboard" / stage, purge_step=reported + 1)
-
-
-@contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Ctrl-C waits for the end of the block, so that no step is torn in two and no lock of a library stays taken."""
-    usual = signal.getsignal(signal.SIGINT)
-    if not callable(usual) or threading.current_thread() is not threading.main_thread():
-        yield  # Ctrl-C is ignored, or goes to another thread
-        return
-    waiting: list = []
-    signal.signal(signal.SIGINT, lambda *arguments: waiting.append(arguments))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, usual)
-        if waiting:
-            usual(*waiting[0])

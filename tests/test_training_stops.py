@@ -13,8 +13,8 @@ import pytest
 import torch
 from tiny_trainer import assert_same_run, ctrl_c_at, make_trainer, no_thread_is_left, noisy_loss
 
-from labkit import training
 from labkit.errors import Cancelled, CheckpointError, OutOfSpace
+from labkit.interrupts import uninterrupted as without_interruption
 from labkit.store.checkpoints import load_header
 from labkit.store.runs import RunFolder
 
@@ -207,7 +207,7 @@ def test_a_full_disk_leaves_the_checkpoint_before(tmp_path, monkeypatch, uninter
 def test_ctrl_c_that_is_ignored_stays_ignored():
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with training._uninterrupted():
+        with without_interruption():
             signal.raise_signal(signal.SIGINT)
         assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
     finally:
