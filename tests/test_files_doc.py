@@ -11,6 +11,7 @@ import xarray as xr
 from test_files import by_step, fields
 from test_intervals import HOURLY, M, netcdf
 from test_opening import nowcast
+from test_pairing import lambert
 from test_radar import random_image, write_pgm
 from test_wrf import constant, wrfout
 from tiny_grib import grib, rain
@@ -132,6 +133,7 @@ MADE = {
     "NetCDF by steps from a base": lambda f: saved(by_step(valid=False), f / "steps.nc"),
     "NetCDF of ERA5": lambda f: netcdf(f, np.full(6, M), HOURLY, units="m"),
     "NetCDF pair": lambda f: saved(fields(), f / "fine.nc"),
+    "pair of grids that do not nest": lambda f: saved(lambert(), f / "map.nc"),
     "NetCDF pair, rain as amounts": lambda f: netcdf(f, np.ones(6), HOURLY, methods="time: sum (interval: 1 hour)"),
     "HDF5 or NetCDF with groups": lambda f: saved(fields(), f / "grouped.nc", group="a"),
     "radar, PGM": frames(lambda folder, numbers, time: write_pgm(folder, random_image(shape=(32, 24)), time)),

@@ -29,8 +29,8 @@ def covering_cells(coarse: xr.Dataset, fine: xr.Dataset, what: str = "input") ->
         return coarse.assign_attrs(alignment=taken)
     points, inner = points[1], inner[1]
     middle = np.linalg.norm(points - inner.mean((0, 1)), axis=-1)
-    spacing = _spacing(points, np.unravel_index(np.argmin(middle), middle.shape))
-    factor = [max(1, round(spacing[i] / _spacing(inner)[i])) for i in (0, 1)]
+    spacing = cell_spacing(points, np.unravel_index(np.argmin(middle), middle.shape))
+    factor = [max(1, round(spacing[i] / cell_spacing(inner)[i])) for i in (0, 1)]
     if inner.shape[0] % factor[0] or inner.shape[1] % factor[1]:
         raise _misfit(what, inner, f"a multiple of {factor[0]} x {factor[1]} cells")
     centres = np.moveaxis(block_mean(np.moveaxis(inner, -1, 0), factor), 0, -1)
@@ -51,7 +51,7 @@ def covering_cells(coarse: xr.Dataset, fine: xr.Dataset, what: str = "input") ->
     return coarse.isel(there).assign_attrs(alignment=off)
 
 
-def _spacing(points: np.ndarray, at: tuple[int, int] | None = None) -> tuple[float, float]:
+def cell_spacing(points: np.ndarray, at: tuple[int, int] | None = None) -> tuple[float, float]:
     """Distance of neighbours along (y, x) in km, the median or that next to a cell; infinite along an axis of one."""
     if at is not None:
         row, column = (max(0, min(int(k), n - 2)) for k, n in zip(at, points.shape, strict=False))
@@ -65,5 +65,6 @@ def _misfit(what: str, inner: np.ndarray, expected: str) -> DataError:
         f"grids of target and {what}",
         found=f"a target of {inner.shape[0]} x {inner.shape[1]} cells that does not fill cells of the {what}",
         expected=expected,
-        todo="crop or regrid one of them so that whole target cells fill each cell of the other",
+        todo="crop one of them so that whole target cells fill each cell of the other, or have the input interpolated "
+        "to blocks of so many target cells with factor=",
     )

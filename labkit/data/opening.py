@@ -44,7 +44,7 @@ def open_forecast(paths: Sequence[str | Path], **options) -> xr.Dataset:
     for path in paths:
         if not Path(path).exists():
             raise DataError(f"data file {path}", found="no such file", expected="a file", todo="check the path")
-    reader = _reader(Path(paths[0]))
+    reader = reader_of(Path(paths[0]))
     known = list(inspect.signature(reader).parameters)[1:]
     if unknown := [name for name in options if name not in known]:
         raise ConfigError(
@@ -114,10 +114,12 @@ def _maps(dataset: xr.Dataset) -> dict[str, xr.DataArray]:
     }
 
 
-def _reader(path: Path):
+def reader_of(path: Path):
+    """The function that opens a file: `open_grib`, `open_wrfout`, or else `open_flat`."""
     if path.is_file() and is_grib(path):
         return open_grib
-    return open_wrfout if "XLAT" in open_lazily(path).variables else open_flat
+    raw = open_lazily(path)
+    return open_wrfout if {"XLAT", "U10"} <= set(raw.variables) and "DX" in raw.attrs else open_flat
 
 
 def _is_place(field: xr.DataArray) -> bool:
