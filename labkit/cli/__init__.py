@@ -234,7 +234,10 @@ def _score(options) -> None:
         else:
             table = _stratified(tree, options.by) if options.by else _scored(tree)
     shown = table.drop(columns="left_out", errors="ignore")  # said above it
-    print(shown.to_string(float_format=lambda value: f"{value:.4g}", na_rep="-"))
+    if "units" in shown:
+        shown.insert(list(shown).index("variable") + 1, "units", shown.pop("units"))
+    numbered = shown.index.names == [None]
+    print(shown.to_string(index=not numbered, float_format=lambda value: f"{value:.4g}", na_rep="-"))
     if options.csv is not None:
         table.to_csv(options.csv)
 
