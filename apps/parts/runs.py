@@ -13,11 +13,11 @@ import xarray as xr
 
 from labkit.errors import DataError
 from labkit.grid import spacing_km
-from labkit.plots import selection
-from labkit.plots.colours import colour_limits, describe
+from labkit.plots.colours import colour_limits
 from labkit.plots.geography import coast_lines, graticule
 from labkit.store.trees import cautions
-from labkit.variables import Variable, canonical, lookup
+from labkit.variables import Variable, canonical, describe, lookup
+from labkit.verify import selection
 
 WHOLE_VARIABLE_BYTES = 48 * 2**20
 SINGLE = ("interpolation", "regression", "truth")

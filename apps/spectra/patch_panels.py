@@ -8,9 +8,9 @@ from bokeh.models import BoxAnnotation, ColumnDataSource, FixedTicker, LabelSet,
 from bokeh.plotting import figure
 
 from apps.parts.sources import put
-from labkit.plots.colours import plain
-from labkit.plots.patch_choice import COLOURS, FELT
-from labkit.verify.reach import TOLD
+from labkit.plots.patch_choice import COLOURS
+from labkit.variables import plain
+from labkit.verify.reach import FELT, TOLD
 
 MEANING = (
     "How much of what happens in the middle of a patch could be told from a cell just beyond its edge, which the "

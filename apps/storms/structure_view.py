@@ -14,8 +14,10 @@ from apps.parts.sources import put
 from apps.parts.view import column, picture, row, select
 from apps.storms.following import ORDER, Storm, StormView, dated
 from apps.storms.state import PROFILES
-from labkit.plots.colours import SOURCE_COLOURS, SOURCE_LABELS, palette, plain
-from labkit.plots.storms import LABELS, label_of, section_limits, section_of
+from labkit.plots.colours import SOURCE_COLOURS, SOURCE_LABELS, palette
+from labkit.plots.storms import LABELS, label_of, section_limits
+from labkit.variables import plain
+from labkit.verify.selection import over_members
 
 SECTIONS = ("interpolation", "regression", "prediction", "truth")
 BAND = (5, 95)
@@ -44,7 +46,9 @@ class StructureView(StormView):
         unit = next((plain(g[state.profile].attrs.get("units", ""), 20) for g in groups.values()), "")
         label = label_of(state.profile, unit)
         self.profiles.show({s: g[state.profile] for s, g in groups.items()}, state.time, state.member, label)
-        self.sections.show({s: section_of(groups, s, state.profile) for s in SECTIONS if s in groups}, state.time, unit)
+        self.sections.show(
+            {s: over_members(groups[s][state.profile]) for s in SECTIONS if s in groups}, state.time, unit
+        )
 
     def say_storm(self, run: Run, storm: Storm) -> str:
         when, name = time_label(run.times[self.state.time]), LABELS[self.state.profile]

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import xarray as xr
 from matplotlib.figure import Figure
 
-from labkit.plots.colours import plain
-from labkit.plots.scales import quantity_or_raw, reach_data
+from labkit.variables import plain
 from labkit.verify.patch_size import remaining
-from labkit.verify.reach import TOLD
+from labkit.verify.reach import FELT
+from labkit.verify.scales import quantity_or_raw, reach_data
 
-FELT = math.sqrt(TOLD)  # the correlation from which on a cell beyond the edge tells more of the middle than it may
 COLOURS = {"y": "#0072b2", "x": "#e69f00"}
 
 

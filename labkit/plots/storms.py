@@ -13,19 +13,20 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from labkit.errors import DataError
-from labkit.plots.colours import BEST_TRACK_COLOUR, SOURCE_COLOURS, SOURCE_LABELS, colour_map, plain
+from labkit.plots.colours import BEST_TRACK_COLOUR, SOURCE_COLOURS, SOURCE_LABELS, colour_map
 from labkit.plots.figures import time_text
 from labkit.plots.storm_labels import ENSEMBLES, LABELS, SINGLES, label_of
 from labkit.plots.storm_maps import storm_maps_figure, track_figure
 from labkit.plots.wind_pressure import wind_pressure_figure
+from labkit.variables import plain
 from labkit.verify.cyclones.structure import MEASURES
+from labkit.verify.selection import over_members
 
 __all__ = [
     "LABELS",
     "intensity_figure",
     "label_of",
     "section_limits",
-    "section_of",
     "storm_maps_figure",
     "structure_figure",
     "track_figure",
@@ -54,8 +55,8 @@ def structure_figure(tree: xr.DataTree, storm: xr.DataTree, *, time: int = 0, pr
     axis.set(xlabel="distance from the centre [km]", ylabel=label_of(profile, unit), xlim=(0, None))
     axis.set_title(time_text(tree, time), loc="left", fontsize=10)
     axis.legend(frameon=False, fontsize=8)
-    sections = {s: section_of(storm, s, profile) for s in ("interpolation", "prediction", "truth") if s in known}
-    sections = sections or {s: section_of(storm, s, profile) for s in known[:1]}
+    sections = {s: over_members(storm[s][profile]) for s in ("interpolation", "prediction", "truth") if s in known}
+    sections = sections or {s: over_members(storm[s][profile]) for s in known[:1]}
     low, high = section_limits(sections)
     axes = lower.subplots(1, len(sections), sharey=True)
     for axis, (source, values) in zip(np.atleast_1d(axes), sections.items(), strict=True):
@@ -96,12 +97,6 @@ def intensity_figure(
     spread.set(xlabel=label_of(measure), ylabel="number of members")
     spread.set_title(time_text(tree, time), loc="left", fontsize=10)
     return figure
-
-
-def section_of(storm: xr.DataTree, source: str, profile: str) -> xr.DataArray:
-    """A profile over time (time, radius): of a source, or the mean of its members."""
-    values = storm[source][profile]
-    return values.mean("ensemble", keep_attrs=True) if "ensemble" in values.dims else values
 
 
 def section_limits(sections: dict[str, xr.DataArray]) -> tuple[float, float]:
