@@ -88,17 +88,17 @@ def calibration_data(
 ) -> dict[str, dict[str, xr.Dataset]]:
     """Everything that the calibration of a variable is drawn from, by source ("prediction", and "oracle" if known):
     "ranks" counts and their "flat" band, "spread_skill" bins, "crps" by ensemble size (fair). times: positions; all by
-    default. A lone member has ranks only. Reads the variable of these sources and of the truth (`selection.judged`)."""
+    default. A lone member has ranks only. Reads what `selection.judged` does of truth and ensembles."""
     truth, ensembles = judged(tree, variable, times=times)
     found = {}
     for source, members in ensembles.items():
         found[source] = {
-            "ranks": rank_histogram(members, truth, seed=seed).assign_attrs(left_out=truth.attrs["left_out"]),
+            "ranks": rank_histogram(members, truth, seed=seed).compute().assign_attrs(left_out=truth.attrs["left_out"]),
             "flat": flatness(pit_tables(members, truth, seed=seed)),
         }
         if members.sizes["ensemble"] > 1:
             found[source]["spread_skill"] = binned_spread_skill(members, truth)
-            found[source]["crps"] = crps_by_size(members, truth, seed=seed, repeats=4)
+            found[source]["crps"] = crps_by_size(members, truth, seed=seed, repeats=4).compute()
     return found
 
 

@@ -220,7 +220,10 @@ class Distributions:
 def distribution_data(
     tree: xr.DataTree, variable: str, *, times: Sequence[int] | None = None, seed: int = 0
 ) -> Distributions:
-    """Of the ensembles ("prediction", and "oracle" if known). Levels with less than a cell beyond them are left out."""
+    """Of the ensembles ("prediction", and "oracle" if known). Levels with less than a cell beyond them are left out.
+
+    Reads what `judged` does of truth and ensembles.
+    """
     truth, ensembles = judged(tree, variable, times=times)
     known = variable_of(tree, variable)
     levels = levels_of(int(truth.count()), lower=not known.non_negative)
@@ -230,8 +233,9 @@ def distribution_data(
         pit[source] = flatness(pit_tables(members, truth, seed=seed, bins=10))
         pit[source].attrs["left_out"] = truth.attrs["left_out"]
         quantiles[source] = _honest(quantile_tails(members, truth, levels=levels), members)
-        # A few thresholds at a time, so that memory does not grow with their number.
-        groups = np.array_split(steps[:-1], np.clip(members.size * STEPS // AT_ONCE, 1, STEPS - 1))
+        # In memory a few thresholds at a time, so that it does not grow with their number; chunks are small anyway.
+        size = members.size if members.chunks is None else 0
+        groups = np.array_split(steps[:-1], np.clip(size * STEPS // AT_ONCE, 1, STEPS - 1))
         each = [exceedance_tails(members, truth, thresholds=list(group)) for group in groups]
         shares[source] = _honest(xr.concat(each, "threshold"), members)
     return Distributions(pit, quantiles, shares)

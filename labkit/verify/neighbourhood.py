@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import dask
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -192,8 +193,8 @@ def fss_data(
 ) -> Neighbourhoods:
     """FSS of values above the threshold by window and source, and the model's for several thresholds.
 
-    thresholds: by default `thresholds_of` the truth. times: positions, all by default. Raises DataError where the
-    truth never has the event, since there is then nothing to find.
+    thresholds: by default `thresholds_of` the truth. times: positions, all by default. Reads what `judged` does of all
+    sources. Raises DataError where the truth never has the event, since there is then nothing to find.
     """
     truth, fields = judged(tree, variable, ("interpolation", "regression", "prediction", "oracle"), times=times)
     known = variable_of(tree, variable)
@@ -205,14 +206,14 @@ def fss_data(
             todo="lower the threshold",
         )
     windows, window_km = _windows(tree)
-    sums = {s: _sums(field, truth, threshold, windows, window_km) for s, field in fields.items()}
+    (sums,) = dask.compute({s: _sums(field, truth, threshold, windows, window_km) for s, field in fields.items()})
     sources = {s: fss_of(one) for s, one in sums.items()}
     sources[SINGLE] = _single(fields["prediction"], truth, threshold, windows, window_km)
-    own = sources["prediction"].merge(_bounds(sums["prediction"]))
+    own = sources["prediction"].assign(_bounds(sums["prediction"]))
     sources["prediction"] = own.assign_attrs(left_out=truth.attrs["left_out"])
     steps = list(thresholds_of(known, truth) if thresholds is None else thresholds)
-    several = [fss_of(_sums(fields["prediction"], truth, step, windows, window_km)) for step in steps]
-    return Neighbourhoods(threshold, sources, xr.concat(several, "threshold").assign_coords(threshold=steps))
+    several = fss(fields["prediction"], truth, thresholds=steps, windows=windows).compute()
+    return Neighbourhoods(threshold, sources, several.assign_coords(window_km=("window", window_km)))
 
 
 def thresholds_of(known: Variable, truth: xr.DataArray) -> list[float]:
@@ -268,13 +269,12 @@ def _single(members, truth, threshold: float, windows, window_km: np.ndarray) ->
     n = members.sizes["ensemble"]
     some = np.unique(np.linspace(0, n - 1, min(n, SOME)).astype(int))
     each = [_sums(members.isel(ensemble=k, drop=True), truth, threshold, windows, window_km) for k in some]
-    return fss_of(xr.concat(each, "ensemble"), over=("time", "ensemble"))
+    return fss_of(xr.concat(dask.compute(*each), "ensemble"), over=("time", "ensemble"))
 
 
 def _bounds(sums: xr.Dataset) -> xr.Dataset:
     """95 % intervals of the FSS over times; NaN where these are too few to say."""
-    drawn = interval(fss_of(sums.map(resampled_means), over=()).fss)
-    return xr.Dataset({name: drawn.sel(bound=name, drop=True) for name in ("low", "high")})
+    return interval(fss_of(sums.map(resampled_means), over=()).fss).to_dataset("bound")
 
 
 def _lines(one: xr.Dataset, keep: Sequence[str]) -> pd.DataFrame:

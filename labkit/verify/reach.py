@@ -41,7 +41,7 @@ def reach(field: xr.DataArray, *, spacing_km: tuple[float, float], draws: int = 
     rows = []
     for direction in ("y", "x"):
         drawn = autocorrelation_draws(field, direction=direction, **options)
-        drawn = drawn.where(field.sizes["time"] > 1)
+        drawn = drawn.where(field.sizes["time"] > 1).compute()
         rho, bounds = drawn.sel({DRAW: WHOLE}, drop=True), interval(drawn)
         curves = xr.Dataset({"rho": rho} | {f"rho_{b}": bounds.sel(bound=b, drop=True) for b in ("low", "high")})
         lengths = decorrelation_lengths(rho)[["e_folding", "zero_crossing"]]
@@ -53,7 +53,7 @@ def reach(field: xr.DataArray, *, spacing_km: tuple[float, float], draws: int = 
 def trend_share(field: xr.DataArray, direction: str) -> float:
     """Share of the variance that lies on straight lines along a direction, of each field one; near 1 for a trend or a
     wave longer than the domain, 0.03 for an exponential field that reaches a tenth of it and 0.1 for half of it."""
-    anomaly = field - field.mean()
+    anomaly = field - field.mean().compute()  # known beforehand, so that no lazy field is kept until it is
     ramp = xr.DataArray(np.arange(field.sizes[direction]), dims=direction).where(field.notnull())
     ramp = ramp - ramp.mean(("y", "x"))
     covered, squares = (anomaly * ramp).sum(("y", "x")) ** 2, (ramp**2).sum(("y", "x"))

@@ -36,7 +36,8 @@ def reliability_data(
 ) -> dict[str, Reliability]:
     """Of values above the threshold, by source ("prediction", and "oracle" if known). times: positions, all by default.
 
-    Raises DataError where neither truth nor members ever have the event, or always do.
+    Reads what `judged` does of truth and ensembles. Raises DataError where neither truth nor members ever have the
+    event, or always do.
     """
     truth, ensembles = judged(tree, variable, times=times)
     known = variable_of(tree, variable)

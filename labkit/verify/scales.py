@@ -116,7 +116,7 @@ def spectra_data(
     times: Sequence[int] | None = None,
 ) -> Spectra:
     """Spectra of all sources of a variable. direction, window, detrend: as in `power_spectrum`; the rest selects as in
-    `scale_fields`. Ensembles keep their members."""
+    `scale_fields`. Ensembles keep their members. Reads the variable of all sources, chunk by chunk."""
     fields = scale_fields(tree, variable, quantity=quantity, box=box, times=times)
     # rings need whole fields, of which a source with gaps has none; of rows and columns those with gaps are left out
     fields = fields if direction == "radial" else _on_common_cells(fields)
@@ -151,23 +151,21 @@ def correlation_data(
     draws: int = 300,
 ) -> Correlation:
     """Autocorrelations of all sources of a variable, their lengths, and how sure the judge's are. direction, centre: as
-    in `autocorrelation`; the rest selects as in `scale_fields`."""
+    in `autocorrelation`; the rest selects as in `scale_fields`. Reads the variable of all sources, chunk by chunk."""
     fields = _on_common_cells(scale_fields(tree, variable, quantity=quantity, box=box, times=times))
     spacing = spacing_km(tree)
-    options = {"spacing_km": spacing, "direction": direction, "centre": centre}
-    rho = {s: autocorrelation(a, over=_means(a), **options).compute() for s, a in fields.items()}
+    options = {"spacing_km": spacing, "direction": direction, "centre": centre, "over": ("ensemble", "time")}
+    rho = {s: autocorrelation(a, **options).compute() for s, a in fields.items()}
     lengths = xr.concat([decorrelation_lengths(a) for a in rho.values()], "source").assign_coords(source=list(rho))
     band, bounds = None, {name: (np.nan, np.nan) for name in lengths.data_vars}
     judged = fields[judge_of(fields)]
     if judged.sizes["time"] >= FEWEST:
-        drawn = autocorrelation_draws(judged, over=_means(judged), draws=draws, **options).compute()
+        drawn = autocorrelation_draws(judged, draws=draws, **options).compute()
         band = interval(drawn)
         found = decorrelation_lengths(drawn)
         bounds = {name: tuple(float(v) for v in length_interval(found[name])) for name in found.data_vars}
     options["direction"] = "rose"
-    roses = {
-        s: autocorrelation(a, over=_means(a), **options) for s, a in fields.items() if s in ("truth", "prediction")
-    }
+    roses = {s: autocorrelation(a, **options) for s, a in fields.items() if s in ("truth", "prediction")}
     rose = {s: decorrelation_lengths(a).e_folding.compute() for s, a in roses.items()}
     trend = max(trend_share(judged, direction) for direction in ("y", "x"))
     return Correlation(rho, judge_of(fields), band, lengths, bounds, rose, trend)
@@ -184,13 +182,15 @@ def reach_data(
 ) -> xr.Dataset:
     """How far the truth's fields, or residuals, reach along y and x: what `patch_size.recommend_patch` decides by,
     `labkit.verify.reach.reach` over (variable, direction). quantity: one for all variables, or by variable. The
-    coordinate `judge` says by variable whose fields these are, the members' where there is no truth."""
+    coordinate `judge` says by variable whose fields these are, the members' where there is no truth. Reads these alone,
+    one variable after the other, chunk by chunk where they are large."""
     spacing, rows, judges = spacing_km(tree), [], []
     for variable in variables:
         what = quantity if isinstance(quantity, str) else quantity[variable]
         fields = scale_fields(tree, variable, quantity=what, box=box, times=times)
         judges.append(judge_of(fields))
-        rows.append(reach(fields[judges[-1]].load(), spacing_km=spacing, draws=draws))
+        (judged,) = selection.held({variable: fields[judges[-1]]}).values()
+        rows.append(reach(judged, spacing_km=spacing, draws=draws))
     return xr.concat(rows, "variable").assign_coords(variable=list(variables), judge=("variable", judges))
 
 
@@ -200,7 +200,7 @@ def scale_tables(
     """All variables of a tree as tables: a line for each with the effective resolution of its sources (`_unsure` where
     the times are too few to be sure that it ends there) and the lengths (their intervals as `_low`, `_high`) in km of
     `judge`, the truth or without one the members, and the share of its variance that is a trend; and the spectra, by
-    variable, source and wavenumber."""
+    variable, source and wavenumber. Reads all sources, one variable after the other, chunk by chunk."""
     lines, curves = {}, {}
     judged = tree["prediction"].data_vars if "prediction" in tree.children else tree["truth"].data_vars
     for variable in (str(v) for v in judged if v in tree["truth"].data_vars):
@@ -240,7 +240,7 @@ def _where_whole(variable: str, series: dict[str, xr.DataArray]) -> dict[str, xr
 def _on_common_cells(fields: dict[str, xr.DataArray]) -> dict[str, xr.DataArray]:
     """The fields on the cells, times and members that all of them know (`verify.common`), lazily."""
     common = _common(fields)
-    known = common.truth.notnull()
+    known = common.truth.notnull().compute()  # once, not with each of the fields
     told = np.flatnonzero(known.any(("y", "x")).values)
     return {s: common.fields.get(s, fields[s]).where(known).isel(time=told) for s in fields}
 
@@ -249,7 +249,3 @@ def _common(fields: Mapping[str, xr.DataArray]) -> Common:
     """What all of them know; a truth that nobody observed is known wherever the others are."""
     truth = fields["truth"] if "truth" in fields else fields["prediction"].isel(ensemble=0, drop=True) * np.nan
     return on_common_cells(truth, {s: field for s, field in fields.items() if s != "truth"})
-
-
-def _means(field: xr.DataArray) -> list[str]:
-    return [d for d in ("ensemble", "time") if d in field.dims]

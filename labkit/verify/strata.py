@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
+import dask
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -142,11 +143,11 @@ def strata_of(tree: xr.DataTree, variable: str, by: str, *, times: Sequence[int]
 def strata_data(tree: xr.DataTree, variable: str, *, by: str, times: Sequence[int] | None = None) -> xr.Dataset:
     """Scores by (source, stratum, bound: low, estimate, high) in the variable's unit, with `count` of cells and
     `times`, how many have any. Bounds are intervals over times, NaN where these are too few, or too alike, to say.
-    Strata without a cell are left out; the attribute `left_out` says what not all sources have."""
+    Strata without a cell are left out; the attribute `left_out` says what not all sources have. Reads what
+    `selection.judged` does of all sources, and what the strata are made of."""
     truth, fields = selection.judged(tree, variable, SOURCES, times=times)
     strata = strata_of(tree, variable, by, times=truth.attrs["times"]).load()
-    cells = {s: cell_statistics(f, truth) for s, f in fields.items()}
-    sums = {s: stratified_sums(c, strata) for s, c in cells.items()}
+    (sums,) = dask.compute({s: stratified_sums(cell_statistics(f, truth), strata) for s, f in fields.items()})
     scores = xr.concat([score_interval(one) for one in sums.values()], "source")
     count = sums["prediction"]["count"]
     seen = (count > 0).sum("time")
