@@ -15,12 +15,12 @@ from matplotlib.figure import Figure
 from labkit.errors import DataError
 from labkit.plots.colours import BEST_TRACK_COLOUR, SOURCE_COLOURS, SOURCE_LABELS, colour_map
 from labkit.plots.figures import time_text
-from labkit.plots.storm_labels import ENSEMBLES, LABELS, SINGLES, label_of
+from labkit.plots.storm_labels import LABELS, SINGLES, label_of
 from labkit.plots.storm_maps import storm_maps_figure, track_figure
 from labkit.plots.wind_pressure import wind_pressure_figure
 from labkit.variables import plain
 from labkit.verify.cyclones.structure import MEASURES
-from labkit.verify.selection import over_members
+from labkit.verify.selection import ENSEMBLES, over_members
 
 __all__ = [
     "LABELS",

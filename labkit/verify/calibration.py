@@ -74,15 +74,6 @@ def cell_uniform(like: xr.DataArray, seed: int) -> xr.DataArray:
     )
 
 
-def _hashed_uniform(position: np.ndarray, *, seed: int) -> np.ndarray:
-    """Steele et al. (2014), splitmix64: the state is a multiple of the golden ratio, mixed twice."""
-    start = np.uint64(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0])
-    z = start + (position + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return ((z ^ (z >> np.uint64(31))) >> np.uint64(11)) * 2.0**-53
-
-
 def calibration_data(
     tree: xr.DataTree, variable: str, *, times=None, seed: int = 0
 ) -> dict[str, dict[str, xr.Dataset]]:
@@ -118,3 +109,12 @@ def calibration_table(data: Mapping[str, Mapping[str, xr.Dataset]]) -> pd.DataFr
         for name, (x, y) in curves.items():
             lines.append(pd.DataFrame({"source": source, "diagnostic": name, "x": x.values, "y": y.values}))
     return pd.concat(lines, ignore_index=True)
+
+
+def _hashed_uniform(position: np.ndarray, *, seed: int) -> np.ndarray:
+    """Steele et al. (2014), splitmix64: the state is a multiple of the golden ratio, mixed twice."""
+    start = np.uint64(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0])
+    z = start + (position + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return ((z ^ (z >> np.uint64(31))) >> np.uint64(11)) * 2.0**-53

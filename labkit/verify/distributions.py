@@ -16,17 +16,27 @@ import pandas as pd
 import xarray as xr
 
 from labkit.errors import DataError
+from labkit.grid import SPACE
 from labkit.verify.bootstrap import interval, resampled_means
 from labkit.verify.calibration import cell_uniform, ranks
 from labkit.verify.roles import flatness, pit_tables
 from labkit.verify.scores import MEMBER, anomalies
 from labkit.verify.selection import judged, variable_of
 
-SPACE = ("y", "x")
 UPPER = (0.5, 0.75, 0.9, 0.99, 0.999, 0.9999)
 LOWER = (0.0001, 0.001, 0.01, 0.1, 0.25)
 STEPS = 25
 AT_ONCE = 100_000_000  # comparisons, each a byte or a few
+
+
+@dataclass(frozen=True)
+class Distributions:
+    """By source: `pit`, as of `roles.flatness` in ten bins; `quantiles` by level and `shares` by threshold, as of
+    `distributions.tails`. With few times the truth's own bounds are NaN, with one member the members'."""
+
+    pit: dict[str, xr.Dataset]
+    quantiles: dict[str, xr.Dataset]
+    shares: dict[str, xr.Dataset]
 
 
 def common_edges(*fields: xr.DataArray, bins: int = 2000) -> np.ndarray:
@@ -146,8 +156,7 @@ def tails(truth: xr.DataArray, drawn: xr.DataArray, members: xr.DataArray, *, le
     return xr.Dataset(
         {
             "truth": truth,
-            "low": bounds.sel(bound="low", drop=True),
-            "high": bounds.sel(bound="high", drop=True),
+            **bounds.to_dataset("bound"),
             "member_low": around.isel(quantile=0),
             "member_median": around.isel(quantile=1),
             "member_high": around.isel(quantile=2),
@@ -181,40 +190,6 @@ def pit_moments(values: xr.DataArray, *, over: Sequence[str] = ("time", *SPACE))
     wide = values.astype(np.float64)
     mean, square = wide.mean(over), (wide**2).mean(over)
     return xr.Dataset({"mean": mean, "dispersion": 12 * (square - mean**2)})
-
-
-def _check(members: xr.DataArray, truth: xr.DataArray) -> None:
-    anomalies(members, truth)
-    if "time" not in truth.dims:
-        raise DataError("tails", found=str(truth.dims), expected="a dimension time", todo="give more than one time")
-
-
-def _histogram(values: np.ndarray, *, edges: np.ndarray, cell_axes: int) -> np.ndarray:
-    """values (..., cells along the last `cell_axes`) -> counts (..., bin)."""
-    lead = values.shape[: values.ndim - cell_axes]
-    rows = values.reshape(int(np.prod(lead)), -1)
-    return np.stack([np.histogram(row[np.isfinite(row)], edges)[0] for row in rows]).reshape(*lead, -1)
-
-
-def _quantiles(counts: np.ndarray, *, levels: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    total = counts.sum()
-    if not total > 0:
-        return np.full(len(levels), np.nan)
-    # Between the first and the last bin with anything in it: beyond them the count stands still.
-    filled = np.flatnonzero(counts)
-    inside = slice(filled[0], filled[-1] + 2)
-    reached = np.concatenate([[0.0], np.cumsum(counts)]) / total
-    return np.interp(levels, reached[inside], edges[inside])
-
-
-@dataclass(frozen=True)
-class Distributions:
-    """By source: `pit`, as of `roles.flatness` in ten bins; `quantiles` by level and `shares` by threshold, as of
-    `distributions.tails`. With few times the truth's own bounds are NaN, with one member the members'."""
-
-    pit: dict[str, xr.Dataset]
-    quantiles: dict[str, xr.Dataset]
-    shares: dict[str, xr.Dataset]
 
 
 def distribution_data(
@@ -251,6 +226,30 @@ def distribution_table(data: Distributions) -> pd.DataFrame:
     """One line for each source and level: the truth's and the members' quantiles with their bounds, and p."""
     tables = {source: one.to_dataframe().reset_index() for source, one in data.quantiles.items()}
     return pd.concat(tables, names=["source"]).reset_index("source").reset_index(drop=True)
+
+
+def _check(members: xr.DataArray, truth: xr.DataArray) -> None:
+    anomalies(members, truth)
+    if "time" not in truth.dims:
+        raise DataError("tails", found=str(truth.dims), expected="a dimension time", todo="give more than one time")
+
+
+def _histogram(values: np.ndarray, *, edges: np.ndarray, cell_axes: int) -> np.ndarray:
+    """values (..., cells along the last `cell_axes`) -> counts (..., bin)."""
+    lead = values.shape[: values.ndim - cell_axes]
+    rows = values.reshape(int(np.prod(lead)), -1)
+    return np.stack([np.histogram(row[np.isfinite(row)], edges)[0] for row in rows]).reshape(*lead, -1)
+
+
+def _quantiles(counts: np.ndarray, *, levels: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    total = counts.sum()
+    if not total > 0:
+        return np.full(len(levels), np.nan)
+    # Between the first and the last bin with anything in it: beyond them the count stands still.
+    filled = np.flatnonzero(counts)
+    inside = slice(filled[0], filled[-1] + 2)
+    reached = np.concatenate([[0.0], np.cumsum(counts)]) / total
+    return np.interp(levels, reached[inside], edges[inside])
 
 
 def _honest(found: xr.Dataset, members: xr.DataArray) -> xr.Dataset:

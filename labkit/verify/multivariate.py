@@ -14,9 +14,9 @@ import xarray as xr
 from scipy.spatial.distance import pdist
 
 from labkit.errors import DataError
+from labkit.grid import SPACE
 from labkit.verify.scores import MEMBER, anomalies
 
-SPACE = ("y", "x")
 ESTIMATORS = ("fair", "nrg")
 
 

@@ -16,7 +16,7 @@ import pandas as pd
 import xarray as xr
 
 from labkit.errors import DataError
-from labkit.grid import spacing_km
+from labkit.grid import SPACE, spacing_km
 from labkit.variables import Variable
 from labkit.verify.bootstrap import interval, resampled_means
 from labkit.verify.probability import event
@@ -24,13 +24,30 @@ from labkit.verify.products import exceedance_probability
 from labkit.verify.scores import MEMBER
 from labkit.verify.selection import judged, variable_of
 
-SPACE = ["y", "x"]
 SUMS = ("difference", "squares", "forecast", "observed", "count")
 Window = int | tuple[int, int]
 SINGLE = "member"  # single members, each compared by itself: what a deterministic forecast may be compared with
 SOME = 8  # members speak for all of them
 COMMON = (0.001, 0.9)  # shares of the truth between which a threshold of the registry says something
 QUANTILES = (0.5, 0.9, 0.99)
+
+
+@dataclass(frozen=True)
+class Neighbourhoods:
+    """`sources`: `fss` by window for one threshold, with `window_km` and, of the model, `low` and `high`;
+    `thresholds`: the model's, by threshold too; `useful_km`: `useful_window` by source."""
+
+    threshold: float
+    sources: dict[str, xr.Dataset]
+    thresholds: xr.Dataset
+
+    @property
+    def by_threshold(self) -> list[xr.Dataset]:
+        return [self.thresholds.isel(threshold=k) for k in range(self.thresholds.sizes["threshold"])]
+
+    @property
+    def useful_km(self) -> dict[str, float]:
+        return {source: float(useful_window(one)) for source, one in self.sources.items()}
 
 
 def fss(
@@ -116,73 +133,6 @@ def window_fraction(events: np.ndarray, window: Window) -> np.ndarray:
     return np.divide(total, cells, out=np.full_like(total, np.nan), where=cells > 0.5)
 
 
-def _pair(window: Window) -> tuple[int, int]:
-    pair = (window, window) if np.ndim(window) == 0 else tuple(window)
-    if len(pair) != 2 or any(width != int(width) or width < 1 for width in pair):
-        raise DataError(
-            "window of the FSS", found=str(window), expected="whole numbers of cells, from 1", todo="choose others"
-        )
-    return pair
-
-
-def _events(forecast, truth, threshold: float, compare: str) -> tuple[xr.DataArray, xr.DataArray]:
-    if compare not in ("probability", "members"):
-        raise DataError("FSS", found=repr(compare), expected="probability or members", todo="name one")
-    sizes = {d: n for d, n in forecast.sizes.items() if d != MEMBER}
-    try:
-        forecast, truth = xr.align(forecast, truth, join="exact", exclude=[MEMBER])
-    except ValueError:
-        sizes = {}
-    if sizes != dict(truth.sizes):
-        found, expected = "forecast and truth of different cells or times", "the same in both"
-        raise DataError("FSS", found=found, expected=expected, todo="select those that both have")
-    if compare == "probability" and MEMBER in forecast.dims:
-        return exceedance_probability(forecast, threshold), event(truth, threshold)
-    return event(forecast, threshold), event(truth, threshold)
-
-
-def _field_sums(p: np.ndarray, o: np.ndarray, *, windows: Sequence[tuple[int, int]]) -> np.ndarray:
-    """p, o (..., y, x) -> (..., 5 sums, window)."""
-    p, o = np.broadcast_arrays(p, o)
-    known = np.isfinite(p) & np.isfinite(o)
-    p, o = np.where(known, p, np.nan), np.where(known, o, np.nan)
-    sums = []
-    for window in windows:
-        near_p, near_o = (np.where(known, window_fraction(field, window), 0.0) for field in (p, o))
-        sums.append([(near_p - near_o) ** 2, near_p**2 + near_o**2, np.nan_to_num(p), np.nan_to_num(o), known])
-    return np.stack([np.stack([s.sum((-2, -1), dtype=np.float64) for s in row], -1) for row in sums], -1)
-
-
-def _window_sum(values: np.ndarray, window: tuple[int, int]) -> np.ndarray:
-    """Sums over the window about each cell, by differences of running sums: as quick for any window."""
-    for axis, width in zip((-2, -1), window, strict=True):
-        n = values.shape[axis]
-        start = np.zeros_like(np.take(values, [0], axis))
-        running = np.concatenate([start, np.cumsum(values, axis)], axis)
-        low = np.arange(n) - width // 2
-        upper, lower = (np.take(running, np.clip(edge, 0, n), axis) for edge in (low + width, low))
-        values = upper - lower
-    return values
-
-
-@dataclass(frozen=True)
-class Neighbourhoods:
-    """`sources`: `fss` by window for one threshold, with `window_km` and, of the model, `low` and `high`;
-    `thresholds`: the model's, by threshold too; `useful_km`: `useful_window` by source."""
-
-    threshold: float
-    sources: dict[str, xr.Dataset]
-    thresholds: xr.Dataset
-
-    @property
-    def by_threshold(self) -> list[xr.Dataset]:
-        return [self.thresholds.isel(threshold=k) for k in range(self.thresholds.sizes["threshold"])]
-
-    @property
-    def useful_km(self) -> dict[str, float]:
-        return {source: float(useful_window(one)) for source, one in self.sources.items()}
-
-
 def fss_data(
     tree: xr.DataTree,
     variable: str,
@@ -246,6 +196,55 @@ def fss_table(data: Neighbourhoods) -> pd.DataFrame:
     more = [_lines(one, keep).assign(source="prediction", threshold=float(one.threshold)) for one in data.by_threshold]
     table = pd.concat([*lines, *more], ignore_index=True)
     return table[["source", "threshold", *keep]].drop_duplicates(["source", "threshold", "window_km"])
+
+
+def _pair(window: Window) -> tuple[int, int]:
+    pair = (window, window) if np.ndim(window) == 0 else tuple(window)
+    if len(pair) != 2 or any(width != int(width) or width < 1 for width in pair):
+        raise DataError(
+            "window of the FSS", found=str(window), expected="whole numbers of cells, from 1", todo="choose others"
+        )
+    return pair
+
+
+def _events(forecast, truth, threshold: float, compare: str) -> tuple[xr.DataArray, xr.DataArray]:
+    if compare not in ("probability", "members"):
+        raise DataError("FSS", found=repr(compare), expected="probability or members", todo="name one")
+    sizes = {d: n for d, n in forecast.sizes.items() if d != MEMBER}
+    try:
+        forecast, truth = xr.align(forecast, truth, join="exact", exclude=[MEMBER])
+    except ValueError:
+        sizes = {}
+    if sizes != dict(truth.sizes):
+        found, expected = "forecast and truth of different cells or times", "the same in both"
+        raise DataError("FSS", found=found, expected=expected, todo="select those that both have")
+    if compare == "probability" and MEMBER in forecast.dims:
+        return exceedance_probability(forecast, threshold), event(truth, threshold)
+    return event(forecast, threshold), event(truth, threshold)
+
+
+def _field_sums(p: np.ndarray, o: np.ndarray, *, windows: Sequence[tuple[int, int]]) -> np.ndarray:
+    """p, o (..., y, x) -> (..., 5 sums, window)."""
+    p, o = np.broadcast_arrays(p, o)
+    known = np.isfinite(p) & np.isfinite(o)
+    p, o = np.where(known, p, np.nan), np.where(known, o, np.nan)
+    sums = []
+    for window in windows:
+        near_p, near_o = (np.where(known, window_fraction(field, window), 0.0) for field in (p, o))
+        sums.append([(near_p - near_o) ** 2, near_p**2 + near_o**2, np.nan_to_num(p), np.nan_to_num(o), known])
+    return np.stack([np.stack([s.sum((-2, -1), dtype=np.float64) for s in row], -1) for row in sums], -1)
+
+
+def _window_sum(values: np.ndarray, window: tuple[int, int]) -> np.ndarray:
+    """Sums over the window about each cell, by differences of running sums: as quick for any window."""
+    for axis, width in zip((-2, -1), window, strict=True):
+        n = values.shape[axis]
+        start = np.zeros_like(np.take(values, [0], axis))
+        running = np.concatenate([start, np.cumsum(values, axis)], axis)
+        low = np.arange(n) - width // 2
+        upper, lower = (np.take(running, np.clip(edge, 0, n), axis) for edge in (low + width, low))
+        values = upper - lower
+    return values
 
 
 def _windows(tree: xr.DataTree) -> tuple[list[tuple[int, int]], np.ndarray]:

@@ -13,11 +13,11 @@ import numpy as np
 import xarray as xr
 
 from labkit.errors import DataError
+from labkit.grid import SPACE
 from labkit.verify.bootstrap import FEWEST, interval, resampled_means
 from labkit.verify.products import exceedance_probability
 from labkit.verify.scores import MEMBER, anomalies
 
-SPACE = ("y", "x")
 SUMS = ("count", "p", "o", "pp", "po")
 
 
@@ -159,8 +159,7 @@ def reliability_diagram(
     own = tables.isel(role=0)
     curve = reliability(own.sum("time"))
     bounds = interval(reliability(resampled_tables(own)).observed, level=level).clip(0, 1)
-    curve = curve.assign(low=bounds.sel(bound="low", drop=True), high=bounds.sel(bound="high", drop=True))
-    return curve.merge(consistency(tables, level=level))
+    return curve.assign(bounds.to_dataset("bound")).merge(consistency(tables, level=level))
 
 
 def resampled_tables(table: xr.Dataset, *, dim: str = "time") -> xr.Dataset:

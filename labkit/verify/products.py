@@ -15,9 +15,9 @@ import xarray as xr
 from scipy.signal import fftconvolve
 
 from labkit.errors import DataError
+from labkit.grid import SPACE
+from labkit.verify.common import MEMBER
 
-MEMBER = "ensemble"
-SPACE = ("y", "x")
 SEVERITIES = ("area", "mean", "maximum")
 
 

@@ -79,14 +79,6 @@ def cells(x: np.ndarray, y: np.ndarray, point: tuple[float, float], box=None) ->
     return tuple(slice(i[0], i[-1] + 1) if i.size else c for i, c in zip(inside, centre, strict=True))
 
 
-def _has(tree: xr.DataTree, source: str, variable: str) -> bool:
-    try:
-        field(tree, source, variable)
-    except DataError:
-        return False
-    return True
-
-
 def judged(
     tree: xr.DataTree, variable: str, sources: Sequence[str] = ENSEMBLES, *, times: Sequence[int] | None = None
 ) -> tuple[xr.DataArray, dict[str, xr.DataArray]]:
@@ -138,3 +130,11 @@ def field_at(tree: xr.DataTree, source: str, variable: str, time: int, member: i
     """One field (y, x) of a source at a position in time; of the ensembles that of one member."""
     values = field(tree, source, variable).isel(time=time)
     return (values.isel(ensemble=member) if "ensemble" in values.dims else values).values
+
+
+def _has(tree: xr.DataTree, source: str, variable: str) -> bool:
+    try:
+        field(tree, source, variable)
+    except DataError:
+        return False
+    return True

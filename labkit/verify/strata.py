@@ -94,28 +94,6 @@ def stratified_sums(cells: xr.Dataset, strata: xr.DataArray, *, over: Sequence[s
     return xr.concat(parts, "stratum").assign_coords(stratum=list(names)).assign_attrs(cells.attrs)
 
 
-def _named(codes: xr.DataArray, names: Sequence[str]) -> xr.DataArray:
-    return codes.astype(np.int8).rename("stratum").assign_attrs(strata=list(names))
-
-
-def _dated(time: xr.DataArray) -> xr.DataArray:
-    if not np.issubdtype(time.dtype, np.datetime64):
-        found, todo = f"times as {time.dtype}", "give the file dates"
-        raise DataError("seasons and hours", found=found, expected="dates", todo=todo)
-    return time
-
-
-def _check(cells: xr.Dataset, strata: xr.DataArray) -> None:
-    """Strata that belong to other cells would silently leave cells out."""
-    try:
-        aligned = xr.align(cells, strata, join="exact")
-    except ValueError:
-        aligned = None
-    if aligned is None or not set(strata.dims) <= set(cells.error.dims):
-        found = f"strata over {dict(strata.sizes)} and cells over {dict(cells.sizes)} with unlike coordinates"
-        raise DataError("strata", found=found, expected="the same cells and times", todo="select those of the scores")
-
-
 def strata_of(tree: xr.DataTree, variable: str, by: str, *, times: Sequence[int] | None = None) -> xr.DataArray:
     """The stratum of each cell or time (`verify.strata`), by one of STRATA.
 
@@ -162,6 +140,28 @@ def strata_data(tree: xr.DataTree, variable: str, *, by: str, times: Sequence[in
 def strata_table(data: xr.Dataset) -> pd.DataFrame:
     """One line for each source, stratum and bound."""
     return data.to_dataframe(dim_order=["source", "stratum", "bound"]).reset_index()
+
+
+def _named(codes: xr.DataArray, names: Sequence[str]) -> xr.DataArray:
+    return codes.astype(np.int8).rename("stratum").assign_attrs(strata=list(names))
+
+
+def _dated(time: xr.DataArray) -> xr.DataArray:
+    if not np.issubdtype(time.dtype, np.datetime64):
+        found, todo = f"times as {time.dtype}", "give the file dates"
+        raise DataError("seasons and hours", found=found, expected="dates", todo=todo)
+    return time
+
+
+def _check(cells: xr.Dataset, strata: xr.DataArray) -> None:
+    """Strata that belong to other cells would silently leave cells out."""
+    try:
+        aligned = xr.align(cells, strata, join="exact")
+    except ValueError:
+        aligned = None
+    if aligned is None or not set(strata.dims) <= set(cells.error.dims):
+        found = f"strata over {dict(strata.sizes)} and cells over {dict(cells.sizes)} with unlike coordinates"
+        raise DataError("strata", found=found, expected="the same cells and times", todo="select those of the scores")
 
 
 def _fixed(tree: xr.DataTree, name: str, truth: xr.DataArray) -> xr.DataArray:
