@@ -165,6 +165,14 @@ def test_probabilities_of_a_known_ensemble():
     np.testing.assert_allclose(fields["exceed"], 40.0)
 
 
+def test_a_cell_that_a_member_does_not_know_has_no_probability():
+    members = np.arange(5.0)[:, None, None] + np.zeros((5, 2, 3))
+    members[4, 0, 1] = np.nan
+    fields = figures.probability_fields(members, np.zeros((2, 3)), threshold=2.5, percentile=50)
+    unknown = np.isnan(members).any(axis=0)
+    assert all((np.isnan(values) == unknown).all() for values in fields.values())
+
+
 def test_the_other_figures_draw(tree, tmp_path):
     figures.probability_figure(tree, "wind_speed", time=1, threshold=10).savefig(tmp_path / "p.png")
     figures.point_figure(tree, "t2m", time=1, point=(10, 10)).savefig(tmp_path / "d.png")

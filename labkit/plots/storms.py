@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
@@ -20,6 +18,7 @@ from labkit.plots.storm_maps import storm_maps_figure, track_figure
 from labkit.plots.wind_pressure import wind_pressure_figure
 from labkit.variables import plain
 from labkit.verify.cyclones.structure import MEASURES
+from labkit.verify.products import known_percentiles
 from labkit.verify.selection import ENSEMBLES, over_members
 
 __all__ = [
@@ -32,7 +31,7 @@ __all__ = [
     "track_figure",
     "wind_pressure_figure",
 ]
-BAND = (0.05, 0.95)
+BAND = (5, 50, 95)  # edges and median of the members
 
 
 def structure_figure(tree: xr.DataTree, storm: xr.DataTree, *, time: int = 0, profile: str = "tangential") -> Figure:
@@ -110,17 +109,10 @@ def section_limits(sections: dict[str, xr.DataArray]) -> tuple[float, float]:
     return low, float(max(high, low + 1e-6))
 
 
-def _band(values: xr.DataArray) -> Iterator[xr.DataArray]:
-    """Edges and median over the members that have a value; NaN where none has."""
-    known = np.isfinite(values).any("ensemble")
-    filled = values.where(known, 0.0)
-    return (filled.quantile(q, "ensemble", skipna=True).where(known) for q in (BAND[0], 0.5, BAND[1]))
-
-
 def _profile(axis: Axes, values: xr.DataArray, source: str) -> None:
     colour, label = SOURCE_COLOURS[source], SOURCE_LABELS[source]
     if "ensemble" in values.dims:
-        low, middle, high = _band(values)
+        low, middle, high = known_percentiles(values.transpose("ensemble", ...).values, BAND)
         axis.fill_between(values.radius, low, high, color=colour, alpha=0.22, lw=0)
         axis.plot(values.radius, middle, color=colour, lw=1.8, label=f"{label}, median and 90 %")
     else:
@@ -130,7 +122,7 @@ def _profile(axis: Axes, values: xr.DataArray, source: str) -> None:
 def _course(axis: Axes, times, values: xr.DataArray, source: str) -> None:
     colour, label = SOURCE_COLOURS[source], SOURCE_LABELS[source]
     if "ensemble" in values.dims:
-        low, middle, high = _band(values)
+        low, middle, high = known_percentiles(values.transpose("ensemble", ...).values, BAND)
         axis.fill_between(times, low, high, color=colour, alpha=0.22, lw=0)
         axis.plot(times, middle, color=colour, lw=1.6, label=f"{label}, median and 90 %")
     else:
