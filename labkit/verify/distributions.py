@@ -21,7 +21,8 @@ from labkit.verify.bootstrap import interval, resampled_means
 from labkit.verify.calibration import cell_uniform, ranks
 from labkit.verify.roles import flatness, pit_tables
 from labkit.verify.scores import MEMBER, anomalies
-from labkit.verify.selection import judged, variable_of
+from labkit.verify.selection import judged, table_by_source, variable_of
+from labkit.verify.slabs import whole
 
 UPPER = (0.5, 0.75, 0.9, 0.99, 0.999, 0.9999)
 LOWER = (0.0001, 0.001, 0.01, 0.1, 0.25)
@@ -56,7 +57,7 @@ def histogram(field: xr.DataArray, edges: Sequence[float], *, over: Sequence[str
         raise DataError("histogram", found="edges that do not rise", expected="two or more, rising", todo="sort them")
     counts = xr.apply_ufunc(
         _histogram,
-        field if field.chunks is None else field.chunk(dict.fromkeys(over, -1)),
+        whole(field, over),
         kwargs={"edges": edges, "cell_axes": len(over)},
         input_core_dims=[list(over)],
         output_core_dims=[["bin"]],
@@ -78,10 +79,9 @@ def quantiles(counts: xr.DataArray, levels: Sequence[float]) -> xr.DataArray:
     if ((levels < 0) | (levels > 1)).any():
         raise DataError("quantiles", found=f"levels {levels.tolist()}", expected="0 to 1", todo="choose others")
     edges = np.append(counts.left.values, counts.right.values[-1])
-    whole = counts if counts.chunks is None else counts.chunk(bin=-1)
     found = xr.apply_ufunc(
         _quantiles,
-        whole.drop_vars(["left", "right"]),
+        whole(counts, ["bin"]).drop_vars(["left", "right"]),
         kwargs={"levels": levels, "edges": edges},
         input_core_dims=[["bin"]],
         output_core_dims=[["level"]],
@@ -224,8 +224,7 @@ def levels_of(cells: int, *, lower: bool) -> list[float]:
 
 def distribution_table(data: Distributions) -> pd.DataFrame:
     """One line for each source and level: the truth's and the members' quantiles with their bounds, and p."""
-    tables = {source: one.to_dataframe().reset_index() for source, one in data.quantiles.items()}
-    return pd.concat(tables, names=["source"]).reset_index("source").reset_index(drop=True)
+    return table_by_source(data.quantiles)
 
 
 def _check(members: xr.DataArray, truth: xr.DataArray) -> None:

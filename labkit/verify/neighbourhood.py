@@ -23,6 +23,7 @@ from labkit.verify.probability import event
 from labkit.verify.products import exceedance_probability
 from labkit.verify.scores import MEMBER
 from labkit.verify.selection import judged, variable_of
+from labkit.verify.slabs import whole
 
 SUMS = ("difference", "squares", "forecast", "observed", "count")
 Window = int | tuple[int, int]
@@ -87,11 +88,10 @@ def fss_sums(
     """
     pairs = [_pair(window) for window in windows]
     predicted, observed = _events(forecast, truth, threshold, compare)
-    moved, still = (f if f.chunks is None else f.chunk(dict.fromkeys(SPACE, -1)) for f in (predicted, observed))
     sums = xr.apply_ufunc(
         _field_sums,
-        moved,
-        still,
+        whole(predicted),
+        whole(observed),
         kwargs={"windows": pairs},
         input_core_dims=[SPACE, SPACE],
         output_core_dims=[["sum", "window"]],
@@ -156,10 +156,12 @@ def fss_data(
             todo="lower the threshold",
         )
     windows, window_km = _windows(tree)
-    (sums,) = dask.compute({s: _sums(field, truth, threshold, windows, window_km) for s, field in fields.items()})
-    sources = {s: fss_of(one) for s, one in sums.items()}
-    sources[SINGLE] = _single(fields["prediction"], truth, threshold, windows, window_km)
-    own = sources["prediction"].assign(_bounds(sums["prediction"]))
+    options = {"threshold": threshold, "windows": windows}
+    (sums,) = dask.compute({s: fss_sums(field, truth, **options) for s, field in fields.items()})
+    sources = {s: fss_of(one) for s, one in sums.items()} | {SINGLE: _single(fields["prediction"], truth, **options)}
+    sources = {s: one.assign_coords(window_km=("window", window_km)) for s, one in sources.items()}
+    drawn = fss_of(sums["prediction"].map(resampled_means), over=()).fss
+    own = sources["prediction"].assign(interval(drawn).to_dataset("bound"))
     sources["prediction"] = own.assign_attrs(left_out=truth.attrs["left_out"])
     steps = list(thresholds_of(known, truth) if thresholds is None else thresholds)
     several = fss(fields["prediction"], truth, thresholds=steps, windows=windows).compute()
@@ -258,22 +260,12 @@ def _windows(tree: xr.DataTree) -> tuple[list[tuple[int, int]], np.ndarray]:
     return pairs, np.array([np.sqrt(py * spacing[0] * px * spacing[1]) for py, px in pairs])
 
 
-def _sums(field, truth, threshold: float, windows, window_km: np.ndarray) -> xr.Dataset:
-    sums = fss_sums(field, truth, threshold=threshold, windows=windows)
-    return sums.assign_coords(window_km=("window", window_km))
-
-
-def _single(members, truth, threshold: float, windows, window_km: np.ndarray) -> xr.Dataset:
+def _single(members: xr.DataArray, truth: xr.DataArray, **options) -> xr.Dataset:
     """FSS of members compared by themselves, pooled: of SOME at most, one after the other for the memory's sake."""
     n = members.sizes["ensemble"]
     some = np.unique(np.linspace(0, n - 1, min(n, SOME)).astype(int))
-    each = [_sums(members.isel(ensemble=k, drop=True), truth, threshold, windows, window_km) for k in some]
+    each = [fss_sums(members.isel(ensemble=k, drop=True), truth, **options) for k in some]
     return fss_of(xr.concat(dask.compute(*each), "ensemble"), over=("time", "ensemble"))
-
-
-def _bounds(sums: xr.Dataset) -> xr.Dataset:
-    """95 % intervals of the FSS over times; NaN where these are too few to say."""
-    return interval(fss_of(sums.map(resampled_means), over=()).fss).to_dataset("bound")
 
 
 def _lines(one: xr.Dataset, keep: Sequence[str]) -> pd.DataFrame:

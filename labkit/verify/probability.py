@@ -17,6 +17,7 @@ from labkit.grid import SPACE
 from labkit.verify.bootstrap import FEWEST, interval, resampled_means
 from labkit.verify.products import exceedance_probability
 from labkit.verify.scores import MEMBER, anomalies
+from labkit.verify.slabs import whole
 
 SUMS = ("count", "p", "o", "pp", "po")
 
@@ -36,7 +37,7 @@ def event_table(
     """
     if not {"y", "x"} >= set(over) or not over:
         raise DataError("event table", found=f"sums over {tuple(over)}", expected="y, x", todo="sum the rest later")
-    probability, outcome = (_whole(field, over) for field in xr.align(probability, outcome, join="exact"))
+    probability, outcome = (whole(field, over) for field in xr.align(probability, outcome, join="exact"))
     sums = xr.apply_ufunc(
         _sums,
         probability,
@@ -190,10 +191,6 @@ def consistency(tables: xr.Dataset, *, level: float = 0.95) -> xr.Dataset:
         half = (high - low) / 2
         low, high = (expected - half).clip(min=0), (expected + half).clip(max=1)
     return xr.Dataset({"expected": expected, "consistency_low": low, "consistency_high": high})
-
-
-def _whole(field: xr.DataArray, dims: Sequence[str]) -> xr.DataArray:
-    return field if field.chunks is None else field.chunk(dict.fromkeys(dims, -1))
 
 
 def _sums(p: np.ndarray, o: np.ndarray, *, bins: int, cell_axes: int) -> np.ndarray:

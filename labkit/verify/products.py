@@ -16,6 +16,7 @@ import xarray as xr
 from labkit.errors import DataError
 from labkit.grid import SPACE
 from labkit.verify.common import MEMBER
+from labkit.verify.slabs import whole
 
 SEVERITIES = ("area", "mean", "maximum")
 
@@ -34,8 +35,7 @@ def percentile(members: xr.DataArray, rank: float) -> xr.DataArray:
     """The percentile `rank`, 0 to 100, of the members in each cell, linear between them."""
     if not 0 <= rank <= 100:
         raise DataError("percentile", found=f"{rank:g}", expected="0 to 100", todo="name one of these")
-    whole = members.chunk({MEMBER: -1}) if members.chunks is not None else members
-    return whole.quantile(rank / 100, MEMBER, skipna=False).drop_vars("quantile")
+    return whole(members, [MEMBER]).quantile(rank / 100, MEMBER, skipna=False).drop_vars("quantile")
 
 
 def known_percentiles(values: np.ndarray, ranks: float | Sequence[float]) -> np.ndarray:
@@ -183,11 +183,9 @@ def _convolved(counts: np.ndarray, *, kernel: np.ndarray) -> np.ndarray:
 def _over_space(work: Callable, field: xr.DataArray, *, member: bool = True, **options) -> xr.DataArray:
     """`work` on arrays ([ensemble,] y, x): of one time and the like after the other if they have members."""
     core = [MEMBER, *SPACE] if member else list(SPACE)
-    if field.chunks is not None:
-        field = field.chunk(dict.fromkeys(core, -1))
     return xr.apply_ufunc(
         work,
-        field,
+        whole(field, core),
         kwargs=options,
         input_core_dims=[core],
         output_core_dims=[list(SPACE)],

@@ -11,7 +11,7 @@ import xarray as xr
 from labkit.errors import DataError
 from labkit.verify.bootstrap import interval
 from labkit.verify.probability import brier, ensemble_table, reliability_diagram, resampled_tables, roc, roc_area
-from labkit.verify.selection import judged, variable_of
+from labkit.verify.selection import judged, table_by_source, variable_of
 
 MOST_BINS = 21  # with more members than that, ten bins: each must have cells enough to be judged by
 PARTS = ("brier", "reliability", "resolution", "uncertainty", "skill", "fair", "roc_area")
@@ -56,8 +56,7 @@ def reliability_data(
 
 def reliability_table(data: Mapping[str, Reliability]) -> pd.DataFrame:
     """One line for each source and bin: forecast and observed shares, their bounds, and the number of cells."""
-    tables = {source: one.curve.to_dataframe().reset_index() for source, one in data.items()}
-    return pd.concat(tables, names=["source"]).reset_index("source").reset_index(drop=True)
+    return table_by_source({source: one.curve for source, one in data.items()})
 
 
 def _reliability(members: xr.DataArray, truth: xr.DataArray, threshold: float) -> Reliability:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import dask
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from labkit.errors import DataError
@@ -109,6 +110,12 @@ def held(fields: Mapping[str, xr.DataArray]) -> dict[str, xr.DataArray]:
     """The fields, in memory where all of them together are small; else as they are, to be read chunk by chunk."""
     small = sum(one.nbytes for one in fields.values()) <= IN_MEMORY
     return dict(zip(fields, dask.compute(*fields.values()), strict=True)) if small else dict(fields)
+
+
+def table_by_source(data: Mapping[str, xr.Dataset]) -> pd.DataFrame:
+    """One line for each source and place along the dimension of its figures."""
+    tables = {source: one.to_dataframe().reset_index() for source, one in data.items()}
+    return pd.concat(tables, names=["source"]).reset_index("source").reset_index(drop=True)
 
 
 def over_members(values: xr.DataArray) -> xr.DataArray:
