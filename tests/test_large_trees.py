@@ -11,7 +11,7 @@ import xarray as xr
 from labkit.verify.calibration import calibration_data
 from labkit.verify.distributions import distribution_data
 from labkit.verify.neighbourhood import fss_data
-from labkit.verify.reliability import reliability_data
+from labkit.verify.probability import reliability_data
 from labkit.verify.scales import correlation_data, reach_data, spectra_data
 from labkit.verify.score_maps import score_maps_data
 from labkit.verify.selection import judged

@@ -10,7 +10,7 @@ from synthetic_tree import synthetic_tree
 from labkit.errors import DataError
 from labkit.plots.distributions import distribution_figure
 from labkit.plots.neighbourhood import fss_figure
-from labkit.plots.reliability import reliability_figure
+from labkit.plots.probability import reliability_figure
 from labkit.plots.score_maps import score_maps_figure
 from labkit.plots.strata import strata_figure
 from labkit.variables import lookup
@@ -18,8 +18,7 @@ from labkit.verify.bootstrap import interval
 from labkit.verify.calibration import calibration_table
 from labkit.verify.distributions import distribution_data, distribution_table, levels_of
 from labkit.verify.neighbourhood import fss_data, fss_table, thresholds_of, useful_window
-from labkit.verify.probability import brier, ensemble_table, resampled_tables
-from labkit.verify.reliability import reliability_data, reliability_table
+from labkit.verify.probability import brier, ensemble_table, reliability_data, reliability_table, resampled_tables
 from labkit.verify.score_maps import score_maps_data, score_maps_table
 from labkit.verify.scores import score
 from labkit.verify.strata import STRATA, strata_data, strata_of, strata_table

@@ -27,7 +27,7 @@ FEW_TIMES = 4
 # first page should not wait for.
 DIAGNOSTICS = {
     "ranks": ("Ranks and spread", "calibration", "calibration"),
-    "reliability": ("Reliability and ROC", "reliability", "reliability"),
+    "reliability": ("Reliability and ROC", "probability", "reliability"),
     "neighbourhoods": ("Neighbourhoods", "neighbourhood", "fss"),
     "distributions": ("Distributions", "distributions", "distribution"),
     "strata": ("By stratum", "strata", "strata"),

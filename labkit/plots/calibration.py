@@ -1,6 +1,6 @@
 """Pictures of calibration (matplotlib): rank histogram, spread and skill, CRPS by ensemble size, spectra.
 
-Each further diagnostic has a module of its own: `reliability`, `neighbourhood`, `distributions`, `strata` and
+Each further diagnostic has a module of its own: `probability`, `neighbourhood`, `distributions`, `strata` and
 `score_maps`. In all of them `<name>_figure` draws what `<name>_data` works out by source and `<name>_table` lists, both
 in the module of that name in `labkit.verify`.
 """

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from labkit.plots.colours import SOURCE_COLOURS, SOURCE_LABELS
-from labkit.verify.reliability import PARTS, Reliability, reliability_data
+from labkit.verify.probability import PARTS, Reliability, reliability_data
 from labkit.verify.selection import variable_of
 
 CLIMATE = "#8c8c8c"
