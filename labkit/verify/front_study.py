@@ -37,8 +37,8 @@ class Front:
 
 
 def front_of(tree: xr.DataTree, *, time: int = 0, smooth_km: float = SMOOTH_KM, least: float = FRONTAL) -> Front:
-    """The front of all sources at one time: lines where the gradient is at least `least` K / 100 km; DataError where
-    the tree has no 2 m temperature."""
+    """The front of all sources at one time: lines where the gradient is at least `least` K / 100 km. Reads this time
+    alone, and ENOUGH of the input for its ground; DataError where the tree has no 2 m temperature."""
     found = Front({}, {}, {})
     for source in SOURCES:
         fields = section_fields(tree, source, time)
