@@ -6,7 +6,7 @@ variable always share a scale, and a name out of another system (`10u`, `eastwar
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True)
@@ -250,3 +250,18 @@ def at_pressure(name: str, hpa: float) -> str:
 def canonical(name: str) -> str:
     """The registry's name for `name`, or `name` itself where the registry does not know it."""
     return _BY_ALIAS[name].name if name in _BY_ALIAS else name
+
+
+def plain(text: object, limit: int = 80) -> str:
+    """`text` from a file made harmless and short: no mark-up, no mathematics, no control characters."""
+    kept = "".join(c for c in str(text) if c.isprintable() and c not in "<>&$`\\\"'")
+    return kept if len(kept) <= limit else kept[: limit - 1] + "…"
+
+
+def describe(name: str, attrs: dict | None = None) -> Variable:
+    """The registry's variable for `name`; an unknown one takes long name and unit from `attrs`, as plain text."""
+    attrs = attrs or {}
+    if canonical(name) in REGISTRY:
+        return lookup(name)
+    unknown = lookup(plain(name, 40), units=plain(attrs.get("units", ""), 20))
+    return replace(unknown, long_name=plain(attrs.get("long_name", name), 60).replace("_", " "))

@@ -230,12 +230,12 @@ def warm() -> None:
     import scoringrules  # noqa: F401
     import zarr  # noqa: F401
 
-    import labkit.plots.scales
-    import labkit.plots.strata
     import labkit.recipes
     import labkit.verify.compare
     import labkit.verify.cyclones
-    import labkit.verify.scores  # noqa: F401
+    import labkit.verify.scales
+    import labkit.verify.scores
+    import labkit.verify.strata  # noqa: F401
 
     dask.config.set(scheduler="synchronous")
     warnings.filterwarnings("ignore")

@@ -16,11 +16,11 @@ from labkit.cli import scales as cli_scales
 from labkit.data.catalogue import open_pairs
 from labkit.data.field_tree import baseline_channels, spread, tree_of
 from labkit.errors import ConfigError, DataError
-from labkit.plots.scales import finest_quantity, reach_data, scale_fields, spectra_data
 from labkit.recipes import probe as measuring
 from labkit.recipes.probe import Probe
 from labkit.recipes.scale_source import MOST_TIMES, open_scale_source, regression_tree
 from labkit.verify.patch_size import remaining
+from labkit.verify.scales import finest_quantity, reach_data, scale_fields, spectra_data
 
 IDEALISED = ["start=2000-01-01", "end=2000-01-04", "step_h=7", "shape=[32, 32]", "factor=4"]
 

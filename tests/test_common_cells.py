@@ -5,14 +5,14 @@ import pytest
 import xarray as xr
 
 from labkit.errors import DataError
-from labkit.plots.calibration import judged
-from labkit.plots.neighbourhoods import fss_data
-from labkit.plots.scales import correlation_data, spectra_data
-from labkit.plots.score_maps import score_maps_data
-from labkit.plots.strata import strata_data
 from labkit.verify.common import on_common_cells
 from labkit.verify.compare import compare_trees, comparison_table
+from labkit.verify.neighbourhood import fss_data
+from labkit.verify.scales import correlation_data, spectra_data
+from labkit.verify.score_maps import score_maps_data
 from labkit.verify.scores import score, score_table, score_tree
+from labkit.verify.selection import judged
+from labkit.verify.strata import strata_data
 
 DIMS = ("time", "y", "x")
 SHAPE = (12, 6, 8)

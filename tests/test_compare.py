@@ -7,14 +7,8 @@ import xarray as xr
 from test_scores import gaussian, tree_of
 
 from labkit.errors import DataError
-from labkit.verify.compare import (
-    compare_trees,
-    comparison_table,
-    false_discovery,
-    paired_scores,
-    score_interval,
-    score_maps,
-)
+from labkit.verify.compare import compare_trees, comparison_table, false_discovery, paired_scores, score_interval
+from labkit.verify.score_maps import score_maps
 from labkit.verify.scores import cell_statistics, cell_sums, score
 
 

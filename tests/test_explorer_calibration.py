@@ -21,7 +21,7 @@ from apps.explorer.calibration_pictures import legend_html
 from apps.explorer.code import code_of, figure_of
 from apps.explorer.state import DIAGNOSTICS as NAMES
 from apps.explorer.state import STRATA as STRATA_NAMES
-from labkit.plots import strata
+from labkit.verify import strata
 from labkit.verify.probability import brier, ensemble_table
 
 pytest_plugins = ["browser"]  # its fixtures: chromium, page, serve

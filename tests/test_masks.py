@@ -14,10 +14,10 @@ from labkit.data.field_tree import tree_of
 from labkit.data.pairs import Pairs
 from labkit.data.statistics import compute_statistics
 from labkit.errors import DataError
-from labkit.plots.scales import correlation_data
 from labkit.recipes import sample
 from labkit.recipes.regression import regression_loss
 from labkit.store.trees import open_tree
+from labkit.verify.scales import correlation_data
 from labkit.verify.scores import score, score_tree
 
 SHAPE = (6, 2, 16, 24)

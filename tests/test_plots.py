@@ -8,9 +8,11 @@ import xarray as xr
 from synthetic_tree import synthetic_tree
 
 from labkit.errors import DataError
-from labkit.plots import colours, figures, geography, selection
-from labkit.plots.calibration import calibration_data, calibration_figure
-from labkit.variables import REGISTRY, Variable, lookup
+from labkit.plots import colours, figures, geography
+from labkit.plots.calibration import calibration_figure
+from labkit.variables import REGISTRY, Variable, describe, lookup, plain
+from labkit.verify import selection
+from labkit.verify.calibration import calibration_data
 from labkit.verify.spread_skill import binned_spread_skill
 
 
@@ -54,14 +56,14 @@ def test_difference_limits_are_symmetric(rng):
 
 
 def test_text_of_files_loses_mark_up_and_length():
-    text = colours.plain("<img src=x onerror=alert(1)> $$\\frac{1}{2}$$ & \x00 " + "a" * 200, 60)
+    text = plain("<img src=x onerror=alert(1)> $$\\frac{1}{2}$$ & \x00 " + "a" * 200, 60)
     assert len(text) == 60 and not set(text) & set("<>&$\\\x00\"'")
 
 
 def test_unknown_variables_are_described_by_their_attributes_as_plain_text():
-    variable = colours.describe("dust", {"units": "kg<b>", "long_name": "dust <script>"})
+    variable = describe("dust", {"units": "kg<b>", "long_name": "dust <script>"})
     assert (variable.units, variable.long_name) == ("kgb", "dust script")
-    assert colours.describe("2t", {"long_name": "anything"}) is lookup("t2m")
+    assert describe("2t", {"long_name": "anything"}) is lookup("t2m")
 
 
 def test_coast_follows_the_land_mask(tree):
@@ -163,6 +165,14 @@ def test_probabilities_of_a_known_ensemble():
     np.testing.assert_allclose(fields["exceed"], 40.0)
 
 
+def test_a_cell_that_a_member_does_not_know_has_no_probability():
+    members = np.arange(5.0)[:, None, None] + np.zeros((5, 2, 3))
+    members[4, 0, 1] = np.nan
+    fields = figures.probability_fields(members, np.zeros((2, 3)), threshold=2.5, percentile=50)
+    unknown = np.isnan(members).any(axis=0)
+    assert all((np.isnan(values) == unknown).all() for values in fields.values())
+
+
 def test_the_other_figures_draw(tree, tmp_path):
     figures.probability_figure(tree, "wind_speed", time=1, threshold=10).savefig(tmp_path / "p.png")
     figures.point_figure(tree, "t2m", time=1, point=(10, 10)).savefig(tmp_path / "d.png")
@@ -181,8 +191,8 @@ def test_a_series_over_a_box_leaves_missing_cells_out(tree):
     box = (-20.0, -20.0, 20.0, 20.0)
     y, x = selection.place(broken, (0, 0), box)
     expected = np.nanmax(truth.values[:, y, x], axis=(1, 2))
-    np.testing.assert_array_equal(figures.series_at(broken, "truth", "t2m", box=box, statistic="maximum"), expected)
-    assert figures.series_at(broken, "prediction", "t2m", box=box).shape == (6, 3)
+    np.testing.assert_array_equal(selection.series_at(broken, "truth", "t2m", box=box, statistic="maximum"), expected)
+    assert selection.series_at(broken, "prediction", "t2m", box=box).shape == (6, 3)
 
 
 @pytest.mark.parametrize("members", [4, 16])

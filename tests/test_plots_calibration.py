@@ -8,16 +8,20 @@ import xarray as xr
 from synthetic_tree import synthetic_tree
 
 from labkit.errors import DataError
-from labkit.plots.calibration import calibration_table
-from labkit.plots.distributions import distribution_data, distribution_figure, distribution_table, levels_of
-from labkit.plots.neighbourhoods import fss_data, fss_figure, fss_table, thresholds_of, useful_window
-from labkit.plots.reliability import reliability_data, reliability_figure, reliability_table
-from labkit.plots.score_maps import score_maps_data, score_maps_figure, score_maps_table
-from labkit.plots.strata import STRATA, strata_data, strata_figure, strata_of, strata_table
+from labkit.plots.distributions import distribution_figure
+from labkit.plots.neighbourhood import fss_figure
+from labkit.plots.probability import reliability_figure
+from labkit.plots.score_maps import score_maps_figure
+from labkit.plots.strata import strata_figure
 from labkit.variables import lookup
 from labkit.verify.bootstrap import interval
-from labkit.verify.probability import brier, ensemble_table, resampled_tables
+from labkit.verify.calibration import calibration_table
+from labkit.verify.distributions import distribution_data, distribution_table, levels_of
+from labkit.verify.neighbourhood import fss_data, fss_table, thresholds_of, useful_window
+from labkit.verify.probability import brier, ensemble_table, reliability_data, reliability_table, resampled_tables
+from labkit.verify.score_maps import score_maps_data, score_maps_table
 from labkit.verify.scores import score
+from labkit.verify.strata import STRATA, strata_data, strata_of, strata_table
 
 START = np.datetime64("2021-06-01T00", "ns")
 
@@ -217,7 +221,7 @@ def test_the_reference_of_a_tree_without_an_oracle_is_its_regression(rng):
 
 def test_large_maps_are_worked_out_by_rows_and_give_the_same(island, monkeypatch):
     whole = score_maps_data(island, "t2m")
-    monkeypatch.setattr("labkit.plots.score_maps.BLOCK_VALUES", 8 * 32 * 5)
+    monkeypatch.setattr("labkit.verify.score_maps.BLOCK_VALUES", 8 * 32 * 5)
     xr.testing.assert_allclose(score_maps_data(island, "t2m"), whole)
 
 
@@ -243,7 +247,7 @@ def test_every_figure_draws_and_every_table_has_its_lines(island, tmp_path):
 
 
 def test_ranks_spread_and_crps_have_a_table(island):
-    from labkit.plots.calibration import calibration_data
+    from labkit.verify.calibration import calibration_data
 
     table = calibration_table(calibration_data(island, "t2m"))
     ranks = table[(table.diagnostic == "ranks") & (table.source == "prediction")]

@@ -5,7 +5,7 @@ import pytest
 import xarray as xr
 
 from labkit.data.regrid import block_mean, upsample
-from labkit.plots.fronts import coarse_ground, front_of
+from labkit.verify.front_study import coarse_ground, front_of
 
 LAPSE = 6.5e-3
 AXIS = (np.arange(64) - 31.5) * 4.0

@@ -72,6 +72,15 @@ def test_a_cell_that_one_member_lacks_is_missing_and_changes_no_pool(rain, produ
     np.testing.assert_array_equal(EVERY[product](holed).isnull().transpose("time", "y", "x"), expected)
 
 
+def test_percentiles_of_those_known_are_those_of_the_other_members_alone(rng):
+    values = rng.standard_normal((7, 4, 3))
+    values[2:5, 1], values[:, 2] = np.nan, np.nan
+    found = products.known_percentiles(values, (5, 50, 95))
+    np.testing.assert_allclose(found[:, 0], np.percentile(values[:, 0], (5, 50, 95), axis=0))
+    np.testing.assert_allclose(found[:, 1], np.percentile(values[[0, 1, 5, 6], 1], (5, 50, 95), axis=0))
+    assert np.isnan(found[:, 2]).all() and np.isfinite(found[:, 3]).all()
+
+
 def test_the_envelope_holds_every_member(rain):
     low, high = products.minimum(rain), products.maximum(rain)
     assert ((low <= rain) & (rain <= high)).all() and (

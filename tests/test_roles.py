@@ -8,8 +8,7 @@ import xarray as xr
 from scipy.ndimage import uniform_filter
 
 from labkit.errors import DataError
-from labkit.plots.calibration import flat_band
-from labkit.verify.calibration import rank_histogram
+from labkit.verify.calibration import flat_band, rank_histogram
 from labkit.verify.distributions import pit_histogram
 from labkit.verify.roles import flatness, pit_tables
 

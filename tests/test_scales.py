@@ -9,13 +9,7 @@ from synthetic_tree import synthetic_tree, write_tree
 from labkit import recipes
 from labkit.cli import main
 from labkit.errors import DataError
-from labkit.plots.scales import (
-    correlation_data,
-    reach_data,
-    scale_fields,
-    scale_tables,
-    spectra_data,
-)
+from labkit.verify.scales import correlation_data, reach_data, scale_fields, scale_tables, spectra_data
 
 
 @pytest.fixture(scope="module")

@@ -16,8 +16,8 @@ from apps.spectra.app import SpectraExplorer, extension
 from apps.spectra.code import call_of, code_of, opening
 from apps.spectra.patch_view import patch_boxes
 from apps.spectra.state import SpectraState
-from labkit.plots.scales import correlation_data, spectra_data
 from labkit.verify.patch_size import recommend_patch
+from labkit.verify.scales import correlation_data, spectra_data
 
 pytest_plugins = ["browser"]
 ROOT = Path(__file__).resolve().parents[1]

@@ -22,11 +22,11 @@ from apps.spectra.patch_view import MOST_BOXES, patch_boxes
 from labkit.data.catalogue import open_pairs
 from labkit.data.field_tree import tree_of
 from labkit.errors import Cancelled, LabError
-from labkit.plots.scales import reach_data, spectra_data
 from labkit.recipes import probe as measuring
 from labkit.recipes.probe import Probe
 from labkit.store.registry import Registry
 from labkit.verify.patch_size import remaining
+from labkit.verify.scales import reach_data, spectra_data
 
 pytest_plugins = ["browser"]
 DATA = {"name": "idealised", "start": "2000-01-01", "end": "2000-01-02", "step_h": 7, "shape": [32, 32], "factor": 4}

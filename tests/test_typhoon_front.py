@@ -11,9 +11,9 @@ from apps.storms.app import TyphoonExplorer
 from apps.storms.code import code_of, figure_of
 from apps.storms.front_view import Curves
 from labkit.errors import DataError
-from labkit.plots.fronts import front_of, longest, sections_of
 from labkit.store.registry import Registry
 from labkit.store.trees import open_tree
+from labkit.verify.front_study import front_of, longest, sections_of
 
 HOUR = 2
 

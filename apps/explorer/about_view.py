@@ -8,7 +8,7 @@ import panel as pn
 
 from apps.parts.runs import Run
 from apps.parts.view import View
-from labkit.plots.colours import plain
+from labkit.variables import plain
 
 READING = {
     "Maps": """the coarse input, what a regression makes of it, the members' mean, one member, the truth, and a draw

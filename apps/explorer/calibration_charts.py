@@ -8,13 +8,14 @@ import numpy as np
 import xarray as xr
 from bokeh.models import ColumnDataSource, FactorRange, ImageRGBA, Range1d, Span
 
-from apps.explorer.calibration_figures import ENSEMBLES, _figure, _source
+from apps.explorer.calibration_figures import _figure, _source
 from apps.parts.maps import MAX_CELLS, MapGrid
 from apps.parts.runs import Run
 from apps.parts.scale import Look
 from apps.parts.sources import put
 from labkit.plots.colours import SOURCE_COLOURS, palette
 from labkit.variables import Variable
+from labkit.verify.selection import ENSEMBLES
 
 VEIL = np.array([201, 206, 212, 190], np.uint8)  # red, green, blue, alpha
 SOURCES = ("interpolation", "regression", "prediction", "oracle")

@@ -11,11 +11,11 @@ from bokeh.plotting import figure
 
 from labkit.plots.colours import SOURCE_COLOURS, THRESHOLD_COLOURS
 from labkit.variables import Variable
+from labkit.verify.selection import ENSEMBLES
 
 BAND = "#8b95a1"
 LINES = {"interpolation": "dotted", "regression": "dashed", "member": "dashed"}
 COLOURS = SOURCE_COLOURS | {"member": SOURCE_COLOURS["prediction"]}
-ENSEMBLES = ("prediction", "oracle")
 
 
 class Flat:

@@ -22,12 +22,13 @@ from labkit.verify.verdicts import Verdict, judge
 MAX_VALUES = 60_000_000
 FEW_TIMES = 4
 
-# Title, module of `labkit.plots` and the name before `_data`, `_table` and `_figure` in it. The modules are imported
-# on the scoring thread: compiling the scores takes seconds, which the first page should not wait for.
+# Title, module of `labkit.verify` and of `labkit.plots`, and the name before `_data` and `_table` in the one and
+# `_figure` in the other. The modules are imported on the scoring thread: compiling the scores takes seconds, which the
+# first page should not wait for.
 DIAGNOSTICS = {
     "ranks": ("Ranks and spread", "calibration", "calibration"),
-    "reliability": ("Reliability and ROC", "reliability", "reliability"),
-    "neighbourhoods": ("Neighbourhoods", "neighbourhoods", "fss"),
+    "reliability": ("Reliability and ROC", "probability", "reliability"),
+    "neighbourhoods": ("Neighbourhoods", "neighbourhood", "fss"),
     "distributions": ("Distributions", "distributions", "distribution"),
     "strata": ("By stratum", "strata", "strata"),
     "maps": ("Maps", "score_maps", "score_maps"),
@@ -90,8 +91,9 @@ def times_of(run: Run, scope: str, time: int) -> tuple[int, ...]:
     return tuple(int(t) for t in np.unique(np.linspace(0, len(run.times) - 1, count).astype(int)))
 
 
-def module_of(diagnostic: str) -> str:
-    return f"labkit.plots.{DIAGNOSTICS[diagnostic][1]}"
+def module_of(diagnostic: str, room: str) -> str:
+    """The module of a diagnostic in "plots", which draws it, or in "verify", which works it out."""
+    return f"labkit.{room}.{DIAGNOSTICS[diagnostic][1]}"
 
 
 def function_of(diagnostic: str, kind: str) -> str:
@@ -103,22 +105,22 @@ def work_out(run: Run, asked: Asked):
     """The result of a diagnostic; LabError where the run does not have what it takes."""
     if asked.diagnostic == "ranks":
         return calibrate(run, asked.variable, asked.times)
-    data = getattr(import_module(module_of(asked.diagnostic)), function_of(asked.diagnostic, "data"))
+    data = getattr(import_module(module_of(asked.diagnostic, "verify")), function_of(asked.diagnostic, "data"))
     return data(run.tree, asked.variable, **asked.arguments)
 
 
 def table_of(run: Run, asked: Asked) -> pd.DataFrame:
     """The numbers of the diagnostic's pictures, worked out anew."""
-    module = import_module(module_of(asked.diagnostic))
+    module = import_module(module_of(asked.diagnostic, "verify"))
     data, table = (getattr(module, function_of(asked.diagnostic, kind)) for kind in ("data", "table"))
     return table(data(run.tree, asked.variable, **asked.arguments))
 
 
 def calibrate(run: Run, variable: str, times: tuple[int, ...]) -> Calibration:
     """Calibration over the given times of a run."""
-    from labkit.plots.calibration import calibration_data, judged
-    from labkit.verify.calibration import reliability_index
+    from labkit.verify.calibration import calibration_data, reliability_index
     from labkit.verify.scores import score_table, score_tree
+    from labkit.verify.selection import judged
 
     tree = run.full_tree()
     chosen = xr.DataTree.from_dict(

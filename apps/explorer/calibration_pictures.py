@@ -85,7 +85,8 @@ class NeighbourhoodsPicture(Picture):
         self.layout = column(self.legend, _side_by_side(self.sources, self.thresholds), self.table)
 
     def show(self, run: Run, asked: Asked, result) -> None:
-        from labkit.plots.neighbourhoods import LABELS, useful_point
+        from labkit.plots.neighbourhood import LABELS
+        from labkit.verify.neighbourhood import useful_point
 
         known = run.describe(asked.variable)
         self.sources.show(result, known)

@@ -108,5 +108,5 @@ def case_dataset(run: Run, state: ExplorerState) -> xr.DataTree:
 def _module(state: ExplorerState) -> str:
     """Where `call_of`'s function is."""
     if state.tab == "calibration":
-        return module_of(state.diagnostic)
+        return module_of(state.diagnostic, "plots")
     return "labkit.plots.products" if state.tab == "products" else "labkit.plots"

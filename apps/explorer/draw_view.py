@@ -21,7 +21,8 @@ from apps.parts.runs import Run
 from apps.parts.scale import Look
 from apps.parts.view import View, failure, html, icon, select, set_text, widgets
 from labkit.errors import LabError
-from labkit.plots.colours import colour_limits, describe, palette
+from labkit.plots.colours import colour_limits, palette
+from labkit.variables import describe
 
 POLL_MS = 400
 MAX_SHOWN = 64

@@ -13,8 +13,8 @@ from apps.explorer.state import ExplorerState
 from apps.parts.labels import time_label
 from apps.parts.runs import Run
 from labkit.plots import products as plots
-from labkit.plots.colours import plain
 from labkit.plots.products import Panels, severity_text
+from labkit.variables import plain
 from labkit.verify.clusters import clusters
 from labkit.verify.products import neighbourhood_maximum_probability, severity
 from labkit.verify.verdicts import judge

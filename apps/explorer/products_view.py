@@ -20,8 +20,9 @@ from apps.parts.scale import Look
 from apps.parts.sources import put
 from apps.parts.view import View, choice, column, failure, html, select, set_text, widgets
 from labkit.errors import LabError
-from labkit.plots.colours import PROBABILITIES, SOURCE_COLOURS, member_style, palette, plain
+from labkit.plots.colours import PROBABILITIES, SOURCE_COLOURS, member_style, palette
 from labkit.plots.products import joined_lines, paint
+from labkit.variables import plain
 
 # Values of the members that take a tenth of a second at most; the two slow products take four times as long for each.
 AT_ONCE = 6_000_000

@@ -7,7 +7,8 @@ import numpy as np
 from apps.explorer.state import ExplorerState
 from apps.parts.labels import time_label
 from apps.parts.runs import Run
-from labkit.plots.colours import SOURCE_LABELS, plain
+from labkit.plots.colours import SOURCE_LABELS
+from labkit.variables import plain
 from labkit.verify.verdicts import UNKNOWN, Verdict, judge
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from labkit.plots.colours import plain
+from labkit.variables import plain
 
 
 def time_label(time: np.datetime64 | object) -> str:

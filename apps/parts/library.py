@@ -18,8 +18,8 @@ from apps.parts.runs import FieldStore, Run
 from apps.parts.told import files_and_told
 from apps.parts.watch import Waiter, Watch
 from labkit.errors import DataError
-from labkit.plots.colours import plain
 from labkit.store.registry import Registry
+from labkit.variables import plain
 
 MAX_RESULTS = 64
 MAX_RESULT_BYTES = 512 * 2**20  # of those that say how much they hold

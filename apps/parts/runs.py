@@ -13,15 +13,14 @@ import xarray as xr
 
 from labkit.errors import DataError
 from labkit.grid import spacing_km
-from labkit.plots import selection
-from labkit.plots.colours import colour_limits, describe
+from labkit.plots.colours import colour_limits
 from labkit.plots.geography import coast_lines, graticule
 from labkit.store.trees import cautions
-from labkit.variables import Variable, canonical, lookup
+from labkit.variables import Variable, canonical, describe, lookup
+from labkit.verify import selection
+from labkit.verify.selection import ENSEMBLES
 
 WHOLE_VARIABLE_BYTES = 48 * 2**20
-SINGLE = ("interpolation", "regression", "truth")
-ENSEMBLES = ("prediction", "oracle")
 
 
 class FieldStore:
@@ -141,8 +140,7 @@ class Run:
 
     def sources(self, variable: str) -> list[str]:
         """The sources that this run has for `variable`, in the order of the maps."""
-        order = ("interpolation", "regression", "mean", "prediction", "truth", "oracle")
-        return [source for source in order if self.has(source, variable)]
+        return [source for source in selection.SOURCES if self.has(source, variable)]
 
     def describe(self, variable: str) -> Variable:
         if variable == "wind_speed":
@@ -220,7 +218,7 @@ class Run:
         return colour_limits(self.describe(variable), fields)
 
     def _parts(self, variable: str) -> tuple[str, ...]:
-        names = {canonical(str(v)): str(v) for v in self.tree["prediction"].data_vars}
+        names = selection.names_of(self.tree["prediction"])
         return (names["u10"], names["v10"]) if variable == "wind_speed" and "u10" in names else (variable,)
 
     def _read(self, group: str, variable: str, time: int) -> np.ndarray:

@@ -10,6 +10,7 @@ from bokeh.plotting import figure
 
 from apps.parts.sources import put
 from labkit.plots.colours import SOURCE_COLOURS, SOURCE_LABELS
+from labkit.verify.products import known_percentiles
 
 
 class Distribution:
@@ -118,8 +119,9 @@ class Fan:
         nothing = np.full(members.shape[1:], np.nan)
         dates = np.asarray(times) if np.issubdtype(np.asarray(times).dtype, np.datetime64) else np.arange(len(times))
         data = {"time": dates, "member": members[member], "truth": series.get("truth", nothing)}
-        data |= {f"p{p}": _percentile(members, p) for p in (5, 25, 75, 95)} | {"median": _percentile(members, 50)}
-        data |= {f"o{p}": _percentile(series["oracle"], p) if "oracle" in series else nothing for p in (5, 95)}
+        names = {"p5": 5, "p25": 25, "p75": 75, "p95": 95, "median": 50}
+        data |= dict(zip(names, known_percentiles(members, list(names.values())), strict=True))
+        data |= {f"o{p}": known_percentiles(series["oracle"], p) if "oracle" in series else nothing for p in (5, 95)}
         data |= {name: series.get(name, nothing) for name in self.beside}
         put(self.source, data)
         known = {name for name, values in series.items() if np.isfinite(values).any()}
@@ -139,9 +141,3 @@ def name_only(plot: figure, known: Mapping[str, bool]) -> None:
 def _outline(values: np.ndarray, edges: np.ndarray) -> dict[str, np.ndarray]:
     counts = np.histogram(values[np.isfinite(values)], edges)[0]
     return {"x": np.repeat(edges, 2)[1:-1], "y": np.repeat(counts, 2)}
-
-
-def _percentile(members: np.ndarray, p: float) -> np.ndarray:
-    """Percentile over the members (member, time) that have a value; NaN where none has."""
-    known = np.isfinite(members).any(axis=0)
-    return np.where(known, np.nanpercentile(np.where(known, members, 0.0), p, axis=0), np.nan)

@@ -55,11 +55,10 @@ def known_variables(run: Run) -> list[str]:
 def code_of(run: Run, state: SpectraState, how: Opening) -> str:
     """A program that opens the run and draws what is on the screen."""
     name, options = call_of(state)
-    module = "patch_choice" if name == "patch_figure" else "scales"
     said = {key: value for key, value in options.items() if value is not None or key in ("window", "detrend", "centre")}
     return "\n".join(
         [
-            *sorted((*how.imports, f"from labkit.plots.{module} import {name}")),
+            *sorted((*how.imports, f"from labkit.plots.scales import {name}")),
             "",
             *how.lines,
             f"figure = {name}(",
@@ -75,8 +74,7 @@ def code_of(run: Run, state: SpectraState, how: Opening) -> str:
 
 def figure_of(run: Run, state: SpectraState) -> Figure:
     """The same figure, drawn here."""
-    from labkit.plots import patch_choice, scales
+    from labkit.plots import scales
 
     name, options = call_of(state)
-    draw = getattr(patch_choice if name == "patch_figure" else scales, name)
-    return draw(tree_in_memory(run), subject_of(run, state), **options)
+    return getattr(scales, name)(tree_in_memory(run), subject_of(run, state), **options)

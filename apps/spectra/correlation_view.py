@@ -42,7 +42,7 @@ class CorrelationView(Computed):
         self._stale = self._stale or ("time" in names and self.state.scope == "case")
 
     def ask(self, run: Run):
-        from labkit.plots.scales import correlation_data
+        from labkit.verify.scales import correlation_data
 
         options = chosen(self.state) | {"direction": self.state.direction, "centre": none(self.state.centre)}
         key = (run.id, "correlation", self.state.variable, *options.items())

@@ -14,7 +14,7 @@ from apps.parts.view import column, widgets
 from apps.spectra.data_sets import channels_of
 from labkit.errors import LabError
 from labkit.grid import coarsening
-from labkit.plots.colours import plain
+from labkit.variables import plain
 
 POLL_MS = 400
 

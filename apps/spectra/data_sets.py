@@ -15,9 +15,9 @@ from apps.parts.models import CorrDiffModels, is_run_folder, run_folders
 from apps.parts.runs import FieldStore, Run
 from apps.parts.told import files_and_told
 from labkit.errors import LabError
-from labkit.plots.colours import colour_limits, describe, plain
+from labkit.plots.colours import colour_limits
 from labkit.store.registry import Registry
-from labkit.variables import Variable, canonical
+from labkit.variables import Variable, canonical, describe, plain
 
 MOST_TIMES = 48
 IDEALISED = {"name": "idealised", "start": "2019-01-05", "end": "2019-12-31T23", "step_h": 175}

@@ -32,7 +32,7 @@ def csv(run: Run, state: SpectraState) -> StringIO:
 
 def curve_table(run: Run, state: SpectraState) -> pd.DataFrame:
     """Spectra [units^2 km] by wavenumber [cycles/km], or autocorrelations by lag [km]; a column a source and member."""
-    from labkit.plots.scales import correlation_data, spectra_data
+    from labkit.verify.scales import correlation_data, spectra_data
 
     name, options = call_of(state)
     if name == "correlation_figure":
@@ -51,8 +51,8 @@ def curve_table(run: Run, state: SpectraState) -> pd.DataFrame:
 
 def patch_table(run: Run, state: SpectraState) -> pd.DataFrame:
     """How far each variable reaches [km] and what is left of its correlation at the patch's edge, by direction."""
-    from labkit.plots.scales import quantity_or_raw, reach_data
     from labkit.verify.patch_size import remaining
+    from labkit.verify.scales import quantity_or_raw, reach_data
 
     _, options = call_of(state)
     patch, tree, names = options.pop("patch"), tree_in_memory(run), known_variables(run)

@@ -14,7 +14,7 @@ from bokeh.plotting import figure
 
 from apps.parts.sources import put
 from labkit.plots.colours import SOURCE_COLOURS, SOURCE_LABELS
-from labkit.plots.scales import judge_of
+from labkit.verify.scales import judge_of
 
 ORDER = ("interpolation", "regression", "mean", "prediction", "oracle", "truth")
 SLOPES = ((-5 / 3, "k^-5/3", "dotted"), (-3.0, "k^-3", "dashed"))

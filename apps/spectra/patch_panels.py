@@ -8,9 +8,9 @@ from bokeh.models import BoxAnnotation, ColumnDataSource, FixedTicker, LabelSet,
 from bokeh.plotting import figure
 
 from apps.parts.sources import put
-from labkit.plots.colours import plain
-from labkit.plots.patch_choice import COLOURS, FELT
-from labkit.verify.reach import TOLD
+from labkit.plots.scales import DIRECTION_COLOURS
+from labkit.variables import plain
+from labkit.verify.reach import FELT, TOLD
 
 MEANING = (
     "How much of what happens in the middle of a patch could be told from a cell just beyond its edge, which the "
@@ -32,7 +32,7 @@ class Left:
             plot.add_layout(Span(location=level, dimension="height", line_color="#b84a20", line_dash="dotted"))
         plot.add_layout(Span(location=0, dimension="height", line_color="#888888"))
         self.bars, items = {}, []
-        for direction, colour in COLOURS.items():
+        for direction, colour in DIRECTION_COLOURS.items():
             columns = ("at", "value", "low", "high", "text", "end")
             self.bars[direction] = data = ColumnDataSource({name: [] for name in columns})
             bars = plot.hbar("at", right="value", height=0.34, source=data, color=colour)

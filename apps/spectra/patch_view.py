@@ -22,8 +22,8 @@ from apps.spectra.patch_panels import MEANING, Left
 from apps.spectra.spectra_view import Region, chosen, quantity_choice
 from apps.spectra.state import NETWORKS
 from labkit.grid import coarsening
-from labkit.plots.colours import plain
 from labkit.tiling import tiles
+from labkit.variables import plain
 from labkit.verify.patch_size import configuration, cover_cost, reach_warnings, recommend_patch, remaining
 
 SIDES = (("height", "Height of a patch [cells]"), ("width", "Width [cells]"), ("overlap", "Overlap [cells]"))
@@ -115,9 +115,9 @@ class PatchView(Computed):
 
 def reach_of(run: Run, network: str, options: dict) -> Reach:
     """What the tab is decided by; done where no page waits for it."""
-    from labkit.plots.scales import quantity_or_raw, reach_data
     from labkit.recipes import load_preset
     from labkit.recipes.probe import network_multiple
+    from labkit.verify.scales import quantity_or_raw, reach_data
 
     tree, names = tree_in_memory(run), known_variables(run)
     quantities = quantity_or_raw(tree, names, options["quantity"])

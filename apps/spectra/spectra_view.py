@@ -50,7 +50,7 @@ class SpectraView(Computed):
         super().draw(run)
 
     def ask(self, run: Run):
-        from labkit.plots.scales import spectra_data
+        from labkit.verify.scales import spectra_data
 
         state = self.state
         options = chosen(state) | {"direction": state.direction}
@@ -98,7 +98,7 @@ def quantity_choice(state):
 
 
 def chosen(state) -> dict:
-    """The part of the selection that says which fields: arguments of the functions in `labkit.plots.scales`."""
+    """The part of the selection that says which fields: arguments of the functions in `labkit.verify.scales`."""
     times = (state.time,) if state.scope == "case" else None
     return {"quantity": state.quantity, "box": state.box, "times": times}
 

@@ -14,7 +14,7 @@ from apps.parts.view import Session
 from apps.parts.watch import Watch
 from apps.storms.shelf import BestTrack, Shelf
 from labkit.errors import DataError
-from labkit.plots.colours import plain
+from labkit.variables import plain
 from labkit.verify.cyclones.ensembles import closest_approach
 
 MAX_PLACES = 25_000

@@ -23,8 +23,10 @@ from apps.storms.code import ends_of
 from apps.storms.following import spread_text
 from apps.storms.ways import Way, Ways, rounded
 from labkit.plots.colours import SOURCE_COLOURS, SOURCE_LABELS, colour_limits, palette
-from labkit.plots.fronts import BAND, CURVES, ENSEMBLES, SOURCES, curve_label, cut, front_of, longest, warmth_of
+from labkit.plots.fronts import BAND, CURVES, curve_label
 from labkit.variables import canonical, lookup
+from labkit.verify.front_study import SOURCES, cut, front_of, longest, warmth_of
+from labkit.verify.selection import ENSEMBLES
 
 HINT = "Drag the ends A and B of the line. On the map: the longest front of each member, input, regression, truth."
 

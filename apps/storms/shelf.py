@@ -16,8 +16,8 @@ from labkit.data.best_tracks import AGENCIES, BestTracks, read_best_tracks, trac
 from labkit.data.cases import TRACKS, Case, cases, near_taiwan
 from labkit.data.public import present
 from labkit.errors import DataError, LabError
-from labkit.plots.colours import plain
 from labkit.plots.geography import locate
+from labkit.variables import plain
 
 WITHIN_KM = 300.0
 _IMPORTS = ("from labkit.data.best_tracks import track", "from labkit.data.cases import near_taiwan")

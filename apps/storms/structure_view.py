@@ -14,8 +14,11 @@ from apps.parts.sources import put
 from apps.parts.view import column, picture, row, select
 from apps.storms.following import ORDER, Storm, StormView, dated
 from apps.storms.state import PROFILES
-from labkit.plots.colours import SOURCE_COLOURS, SOURCE_LABELS, palette, plain
-from labkit.plots.storms import LABELS, label_of, section_limits, section_of
+from labkit.plots.colours import SOURCE_COLOURS, SOURCE_LABELS, palette
+from labkit.plots.storms import LABELS, label_of, section_limits
+from labkit.variables import plain
+from labkit.verify.products import known_percentiles
+from labkit.verify.selection import over_members
 
 SECTIONS = ("interpolation", "regression", "prediction", "truth")
 BAND = (5, 95)
@@ -44,7 +47,9 @@ class StructureView(StormView):
         unit = next((plain(g[state.profile].attrs.get("units", ""), 20) for g in groups.values()), "")
         label = label_of(state.profile, unit)
         self.profiles.show({s: g[state.profile] for s, g in groups.items()}, state.time, state.member, label)
-        self.sections.show({s: section_of(groups, s, state.profile) for s in SECTIONS if s in groups}, state.time, unit)
+        self.sections.show(
+            {s: over_members(groups[s][state.profile]) for s in SECTIONS if s in groups}, state.time, unit
+        )
 
     def say_storm(self, run: Run, storm: Storm) -> str:
         when, name = time_label(run.times[self.state.time]), LABELS[self.state.profile]
@@ -82,11 +87,12 @@ class Profiles:
                 put(data, nothing)
                 continue
             radius = profiles["prediction" if source == "member" else source].radius.values
-            line = values[member] if source == "member" else _quantile(values, 50) if values.ndim == 2 else values
+            many = values.ndim == 2
+            line = values[member] if source == "member" else known_percentiles(values, 50) if many else values
             put(data, {"x": radius, "y": line})
         for source, data in self.bands.items():
             if source in now:
-                low, high = (_quantile(now[source], q) for q in BAND)
+                low, high = known_percentiles(now[source], BAND)
                 put(data, {"x": profiles[source].radius.values, "low": low, "high": high})
             else:
                 put(data, {"x": [], "low": [], "high": []})
@@ -163,9 +169,3 @@ class Sections:
         nearest = np.abs(rows[:, None] - self.times).argmin(1)
         missing = np.abs(rows - self.times[nearest]) > 0.51 * max(self.step, span / MAX_ROWS)
         return np.where(missing[:, None], np.nan, values[nearest]).astype(np.float32)
-
-
-def _quantile(values: np.ndarray, q: float) -> np.ndarray:
-    """Percentile over the members (member, radius) that have a value; NaN where none has."""
-    known = np.isfinite(values).any(axis=0)
-    return np.where(known, np.nanpercentile(np.where(known, values, 0.0), q, axis=0), np.nan)

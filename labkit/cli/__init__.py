@@ -276,7 +276,7 @@ def _compared(tree, options):
 def _stratified(tree, by: str):
     import pandas as pd
 
-    from labkit.plots.strata import strata_data, strata_table
+    from labkit.verify.strata import strata_data, strata_table
 
     data = {str(name): strata_data(tree, str(name), by=by) for name in tree["prediction"].data_vars}
     _say_left_out({name: found.attrs["left_out"] for name, found in data.items()})

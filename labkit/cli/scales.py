@@ -73,10 +73,10 @@ def _add_subject(parser: argparse.ArgumentParser) -> None:
 
 
 def _spectra(options) -> None:
-    from labkit.plots.scales import finest_quantity, scale_tables
     from labkit.recipes.scale_source import open_scale_source
     from labkit.verify.patch_size import trend_sentence
     from labkit.verify.reach import TREND
+    from labkit.verify.scales import finest_quantity, scale_tables
 
     subject = open_scale_source(options.what, options.options, **told(options))
     warn(subject.tree)
@@ -96,11 +96,11 @@ def _spectra(options) -> None:
 
 def _patch_size(options) -> None:
     from labkit.grid import spacing_km
-    from labkit.plots.scales import reach_data
     from labkit.recipes import load_preset
     from labkit.recipes.probe import network_multiple
     from labkit.recipes.scale_source import open_scale_source
     from labkit.verify.patch_size import configuration, recommend_patch
+    from labkit.verify.scales import reach_data
 
     subject = open_scale_source(options.what, options.options, **told(options))
     warn(subject.tree)
@@ -121,7 +121,7 @@ def _patch_size(options) -> None:
 
 def _quantities(subject, *, raw: bool) -> dict[str, str]:
     """What is looked at of each variable: of a tree the residuals, or nothing; of data what comes nearest to them."""
-    from labkit.plots.scales import finest_quantity
+    from labkit.verify.scales import finest_quantity
 
     names = _variables(subject.tree)
     if raw or subject.kind != "data":

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import colorcet
 import matplotlib
 import numpy as np
 from matplotlib.colors import ListedColormap, to_hex, to_rgb
 
-from labkit.variables import REGISTRY, Variable, canonical, lookup
+from labkit.variables import Variable
 
 # Okabe and Ito's colours in shades that are legible on white and on dark grey alike.
 SOURCE_COLOURS = {
@@ -121,18 +120,3 @@ def nice_step(step: float) -> float:
         return 1.0
     power = 10.0 ** np.floor(np.log10(step))
     return float(next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= step * (1 - 1e-9)))
-
-
-def plain(text: object, limit: int = 80) -> str:
-    """`text` from a file made harmless and short: no mark-up, no mathematics, no control characters."""
-    kept = "".join(c for c in str(text) if c.isprintable() and c not in "<>&$`\\\"'")
-    return kept if len(kept) <= limit else kept[: limit - 1] + "…"
-
-
-def describe(name: str, attrs: dict | None = None) -> Variable:
-    """The registry's variable for `name`; an unknown one takes long name and unit from `attrs`, as plain text."""
-    attrs = attrs or {}
-    if canonical(name) in REGISTRY:
-        return lookup(name)
-    unknown = lookup(plain(name, 40), units=plain(attrs.get("units", ""), 20))
-    return replace(unknown, long_name=plain(attrs.get("long_name", name), 60).replace("_", " "))

@@ -3,75 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from labkit.plots import selection
-from labkit.plots.calibration import judged
 from labkit.plots.colours import SOURCE_COLOURS, SOURCE_LABELS
 from labkit.variables import Variable
-from labkit.verify.distributions import exceedance_tails, quantile_tails
-from labkit.verify.roles import flatness, pit_tables
+from labkit.verify.distributions import distribution_data
+from labkit.verify.selection import variable_of
 
-UPPER = (0.5, 0.75, 0.9, 0.99, 0.999, 0.9999)
-LOWER = (0.0001, 0.001, 0.01, 0.1, 0.25)
-STEPS = 25
-AT_ONCE = 100_000_000  # comparisons, each a byte or a few
 TAIL = {"lw": 1.2, "capsize": 2.5}
-
-
-@dataclass(frozen=True)
-class Distributions:
-    """By source: `pit`, as of `roles.flatness` in ten bins; `quantiles` by level and `shares` by threshold, as of
-    `distributions.tails`. With few times the truth's own bounds are NaN, with one member the members'."""
-
-    pit: dict[str, xr.Dataset]
-    quantiles: dict[str, xr.Dataset]
-    shares: dict[str, xr.Dataset]
-
-
-def distribution_data(
-    tree: xr.DataTree, variable: str, *, times: Sequence[int] | None = None, seed: int = 0
-) -> Distributions:
-    """Of the ensembles ("prediction", and "oracle" if known). Levels with less than a cell beyond them are left out."""
-    truth, ensembles = judged(tree, variable, times=times)
-    known = selection.variable_of(tree, variable)
-    levels = levels_of(int(truth.count()), lower=not known.non_negative)
-    steps = np.linspace(float(truth.quantile(0.5)), float(max(f.max() for f in (truth, *ensembles.values()))), STEPS)
-    pit, quantiles, shares = {}, {}, {}
-    for source, members in ensembles.items():
-        pit[source] = flatness(pit_tables(members, truth, seed=seed, bins=10))
-        pit[source].attrs["left_out"] = truth.attrs["left_out"]
-        quantiles[source] = _honest(quantile_tails(members, truth, levels=levels), members)
-        # A few thresholds at a time, so that memory does not grow with their number.
-        groups = np.array_split(steps[:-1], np.clip(members.size * STEPS // AT_ONCE, 1, STEPS - 1))
-        each = [exceedance_tails(members, truth, thresholds=list(group)) for group in groups]
-        shares[source] = _honest(xr.concat(each, "threshold"), members)
-    return Distributions(pit, quantiles, shares)
-
-
-def levels_of(cells: int, *, lower: bool) -> list[float]:
-    """Quantile levels with a cell or more beyond them."""
-    levels = [*(LOWER if lower else LOWER[-1:]), *UPPER]
-    return [level for level in levels if cells * min(level, 1 - level) >= 1 - 1e-9]
-
-
-def distribution_table(data: Distributions) -> pd.DataFrame:
-    """One line for each source and level: the truth's and the members' quantiles with their bounds, and p."""
-    tables = {source: one.to_dataframe().reset_index() for source, one in data.quantiles.items()}
-    return pd.concat(tables, names=["source"]).reset_index("source").reset_index(drop=True)
 
 
 def distribution_figure(
     tree: xr.DataTree, variable: str, *, times: Sequence[int] | None = None, seed: int = 0
 ) -> Figure:
     """PIT, share of cells above each value, and members' quantiles against the truth's."""
-    known = selection.variable_of(tree, variable)
+    known = variable_of(tree, variable)
     data = distribution_data(tree, variable, times=times, seed=seed)
     figure = Figure(figsize=(12.5, 4.2), layout="constrained")
     left, middle, right = figure.subplots(1, 3)
@@ -127,10 +77,3 @@ def quantiles_axes(axis: Axes, quantiles: Mapping[str, xr.Dataset], known: Varia
 def level_names(one: xr.Dataset) -> list[str]:
     """`99.9 %: 42.1` for each level, the second number the truth's quantile."""
     return [f"{100 * float(level):g} %: {float(value):.3g}" for level, value in zip(one.level, one.truth, strict=True)]
-
-
-def _honest(found: xr.Dataset, members: xr.DataArray) -> xr.Dataset:
-    """Bounds that cannot be known of a lone member made NaN."""
-    if members.sizes["ensemble"] < 2:
-        found = found.assign({name: found[name] * np.nan for name in ("member_low", "member_high", "p")})
-    return found

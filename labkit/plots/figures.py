@@ -9,7 +9,6 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from labkit.plots import selection
 from labkit.plots.colours import (
     DIFFERENCES,
     PROBABILITIES,
@@ -19,11 +18,12 @@ from labkit.plots.colours import (
     colour_limits,
     colour_map,
     difference_limits,
-    plain,
     symmetric,
 )
 from labkit.plots.geography import coast_lines, graticule
-from labkit.variables import Variable
+from labkit.variables import Variable, plain
+from labkit.verify import products, selection
+from labkit.verify.selection import field_at, series_at
 
 Limits = tuple[float, float]
 
@@ -73,12 +73,13 @@ def probability_fields(
     members: np.ndarray, truth: np.ndarray, *, threshold: float, percentile: float
 ) -> dict[str, np.ndarray]:
     """Maps (y, x) of members (member, y, x): unbiased standard deviation, mean minus truth, a percentile, and the
-    share of members above the threshold in percent."""
+    share of members above the threshold in percent. NaN where a member is."""
+    fields = xr.DataArray(members, dims=("ensemble", "y", "x"))
     return {
         "spread": members.std(axis=0, ddof=1) if len(members) > 1 else np.zeros_like(members[0]),
         "error": members.mean(axis=0) - truth,
-        "percentile": np.percentile(members, percentile, axis=0),
-        "exceed": 100 * (members > threshold).mean(axis=0),
+        "percentile": products.percentile(fields, percentile).values,
+        "exceed": 100 * products.exceedance_probability(fields, threshold).values,
     }
 
 
@@ -135,16 +136,6 @@ def point_figure(
     if many:
         _fan(axes[1], tree["time"].values, series, known, time)
     return figure
-
-
-def series_at(
-    tree: xr.DataTree, source: str, variable: str, *, point=(0.0, 0.0), box=None, statistic: str = "mean"
-) -> np.ndarray:
-    """(member, time) or (time,): a statistic ("mean", "maximum", "minimum") over the cells of a place, NaN left out."""
-    y, x = selection.place(tree, point, box)
-    cells = selection.field(tree, source, variable).isel(y=y, x=x)
-    reduced = {"mean": cells.mean, "maximum": cells.max, "minimum": cells.min}[statistic](("y", "x"), skipna=True)
-    return reduced.values
 
 
 def map_panels(
@@ -222,12 +213,6 @@ def _fan(axis: Axes, times: np.ndarray, series: Mapping[str, np.ndarray], known:
     axis.set_ylabel(known.label)
     axis.tick_params(axis="x", labelrotation=20)
     axis.legend(frameon=False, fontsize=8)
-
-
-def field_at(tree: xr.DataTree, source: str, variable: str, time: int, member: int) -> np.ndarray:
-    """One field (y, x) of a source at a position in time; of the ensembles that of one member."""
-    values = selection.field(tree, source, variable).isel(time=time)
-    return (values.isel(ensemble=member) if "ensemble" in values.dims else values).values
 
 
 def source_title(tree: xr.DataTree, source: str, member: int) -> str:

@@ -11,7 +11,7 @@ import xarray as xr
 from scipy.ndimage import map_coordinates
 
 from labkit.plots.colours import nice_step
-from labkit.variables import canonical
+from labkit.verify.selection import ground
 
 Lines = list[np.ndarray]
 
@@ -24,13 +24,10 @@ def contour(x: np.ndarray, y: np.ndarray, field: np.ndarray, level: float) -> Li
 def coast_lines(tree: xr.DataTree) -> Lines:
     """The coast on a tree's grid: from its land mask, else its orography, else Natural Earth 1:50m; may be empty."""
     x, y = (np.asarray(tree[axis].values, float) for axis in ("x", "y"))
-    fixed = {canonical(str(name)): name for name in tree["input"].data_vars} if "input" in tree.children else {}
     for name, level in (("land_mask", 0.5), ("orography", 1.0)):
-        if name in fixed:
-            field = tree["input"][fixed[name]]
-            field = field.isel(time=0) if "time" in field.dims else field
-            if field.dims == ("y", "x") and 0 < np.mean(field.values > level) < 1:
-                return contour(x, y, field.values, level)
+        field = ground(tree, name)
+        if field is not None and field.dims == ("y", "x") and 0 < np.mean(field.values > level) < 1:
+            return contour(x, y, field.values, level)
     return project(natural_earth(), x, y, tree["lat"].values, tree["lon"].values)
 
 

@@ -6,9 +6,10 @@ import holoviews as hv
 import numpy as np
 import xarray as xr
 
-from labkit.plots import selection
 from labkit.plots.colours import DIFFERENCES, SOURCE_COLOURS, SOURCE_LABELS, colour_limits, difference_limits, palette
 from labkit.plots.geography import coast_lines
+from labkit.variables import describe
+from labkit.verify import selection
 
 
 def map_image(
@@ -26,7 +27,7 @@ def map_image(
     """
     if hv.Store.current_backend != "bokeh":
         hv.extension("bokeh")
-    known = selection.describe(variable or str(field.name), dict(field.attrs))
+    known = describe(variable or str(field.name), dict(field.attrs))
     values = np.asarray(field.transpose("y", "x").values)
     if difference:
         limits, colours, label = (

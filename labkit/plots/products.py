@@ -13,12 +13,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from labkit.plots import selection
-from labkit.plots.colours import PROBABILITIES, SOURCE_COLOURS, colour_limits, member_style, plain
+from labkit.plots.colours import PROBABILITIES, SOURCE_COLOURS, colour_limits, member_style
 from labkit.plots.figures import Limits, draw_map, map_panels, time_text
 from labkit.plots.geography import contour
-from labkit.variables import Variable
-from labkit.verify import products
+from labkit.variables import Variable, plain
+from labkit.verify import products, selection
 from labkit.verify.clusters import clusters
 
 OPACITY = 0.8

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from labkit.verify.cyclones.structure import MEASURES
 
-ENSEMBLES = ("prediction", "oracle")
 SINGLES = ("interpolation", "regression", "truth")
 LABELS = {
     "max_wind": "highest 10 m wind",

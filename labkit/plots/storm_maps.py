@@ -12,7 +12,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from labkit.errors import DataError
-from labkit.plots import selection
 from labkit.plots.colours import (
     BEST_TRACK_COLOUR,
     PROBABILITIES,
@@ -20,12 +19,13 @@ from labkit.plots.colours import (
     SOURCE_LABELS,
     colour_limits,
     colour_map,
-    describe,
 )
-from labkit.plots.figures import Limits, draw_map, field_at, source_title, time_text
+from labkit.plots.figures import Limits, draw_map, source_title, time_text
 from labkit.plots.geography import coast_degrees, coast_lines
 from labkit.plots.storm_labels import SINGLES
 from labkit.sphere import KM_PER_DEGREE
+from labkit.variables import describe
+from labkit.verify import selection
 from labkit.verify.cyclones.ensembles import cone, strike_probability
 
 RINGS_KM = (50.0, 100.0)
@@ -114,7 +114,7 @@ def storm_maps_figure(
     sources = selection.available(tree, variable)
     _check(tree, sources, variable, about)
     known = describe(variable, dict(selection.field(tree, sources[0], variable).attrs))
-    fields = {source: field_at(tree, source, variable, time, member) for source in sources}
+    fields = {source: selection.field_at(tree, source, variable, time, member) for source in sources}
     scale = limits or colour_limits(known, list(fields.values()))
     on_map = about == "earth" and _on_map(tree)
     places = {source: place_of(storm, source, time, member, degrees=on_map) for source in sources}

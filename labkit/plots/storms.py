@@ -5,33 +5,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from labkit.errors import DataError
-from labkit.plots.colours import BEST_TRACK_COLOUR, SOURCE_COLOURS, SOURCE_LABELS, colour_map, plain
+from labkit.plots.colours import BEST_TRACK_COLOUR, SOURCE_COLOURS, SOURCE_LABELS, colour_map
 from labkit.plots.figures import time_text
-from labkit.plots.storm_labels import ENSEMBLES, LABELS, SINGLES, label_of
+from labkit.plots.storm_labels import LABELS, SINGLES, label_of
 from labkit.plots.storm_maps import storm_maps_figure, track_figure
 from labkit.plots.wind_pressure import wind_pressure_figure
+from labkit.variables import plain
 from labkit.verify.cyclones.structure import MEASURES
+from labkit.verify.products import known_percentiles
+from labkit.verify.selection import ENSEMBLES, over_members
 
 __all__ = [
     "LABELS",
     "intensity_figure",
     "label_of",
     "section_limits",
-    "section_of",
     "storm_maps_figure",
     "structure_figure",
     "track_figure",
     "wind_pressure_figure",
 ]
-BAND = (0.05, 0.95)
+BAND = (5, 50, 95)  # edges and median of the members
 
 
 def structure_figure(tree: xr.DataTree, storm: xr.DataTree, *, time: int = 0, profile: str = "tangential") -> Figure:
@@ -54,8 +54,8 @@ def structure_figure(tree: xr.DataTree, storm: xr.DataTree, *, time: int = 0, pr
     axis.set(xlabel="distance from the centre [km]", ylabel=label_of(profile, unit), xlim=(0, None))
     axis.set_title(time_text(tree, time), loc="left", fontsize=10)
     axis.legend(frameon=False, fontsize=8)
-    sections = {s: section_of(storm, s, profile) for s in ("interpolation", "prediction", "truth") if s in known}
-    sections = sections or {s: section_of(storm, s, profile) for s in known[:1]}
+    sections = {s: over_members(storm[s][profile]) for s in ("interpolation", "prediction", "truth") if s in known}
+    sections = sections or {s: over_members(storm[s][profile]) for s in known[:1]}
     low, high = section_limits(sections)
     axes = lower.subplots(1, len(sections), sharey=True)
     for axis, (source, values) in zip(np.atleast_1d(axes), sections.items(), strict=True):
@@ -98,12 +98,6 @@ def intensity_figure(
     return figure
 
 
-def section_of(storm: xr.DataTree, source: str, profile: str) -> xr.DataArray:
-    """A profile over time (time, radius): of a source, or the mean of its members."""
-    values = storm[source][profile]
-    return values.mean("ensemble", keep_attrs=True) if "ensemble" in values.dims else values
-
-
 def section_limits(sections: dict[str, xr.DataArray]) -> tuple[float, float]:
     """Common colour limits of radius-time sections."""
     pool = np.concatenate([np.ravel(values) for values in sections.values()])
@@ -115,17 +109,10 @@ def section_limits(sections: dict[str, xr.DataArray]) -> tuple[float, float]:
     return low, float(max(high, low + 1e-6))
 
 
-def _band(values: xr.DataArray) -> Iterator[xr.DataArray]:
-    """Edges and median over the members that have a value; NaN where none has."""
-    known = np.isfinite(values).any("ensemble")
-    filled = values.where(known, 0.0)
-    return (filled.quantile(q, "ensemble", skipna=True).where(known) for q in (BAND[0], 0.5, BAND[1]))
-
-
 def _profile(axis: Axes, values: xr.DataArray, source: str) -> None:
     colour, label = SOURCE_COLOURS[source], SOURCE_LABELS[source]
     if "ensemble" in values.dims:
-        low, middle, high = _band(values)
+        low, middle, high = known_percentiles(values.transpose("ensemble", ...).values, BAND)
         axis.fill_between(values.radius, low, high, color=colour, alpha=0.22, lw=0)
         axis.plot(values.radius, middle, color=colour, lw=1.8, label=f"{label}, median and 90 %")
     else:
@@ -135,7 +122,7 @@ def _profile(axis: Axes, values: xr.DataArray, source: str) -> None:
 def _course(axis: Axes, times, values: xr.DataArray, source: str) -> None:
     colour, label = SOURCE_COLOURS[source], SOURCE_LABELS[source]
     if "ensemble" in values.dims:
-        low, middle, high = _band(values)
+        low, middle, high = known_percentiles(values.transpose("ensemble", ...).values, BAND)
         axis.fill_between(times, low, high, color=colour, alpha=0.22, lw=0)
         axis.plot(times, middle, color=colour, lw=1.6, label=f"{label}, median and 90 %")
     else:

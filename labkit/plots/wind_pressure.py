@@ -12,8 +12,9 @@ from matplotlib.figure import Figure
 from labkit.errors import DataError
 from labkit.plots.colours import BEST_TRACK_COLOUR, SOURCE_COLOURS, SOURCE_LABELS
 from labkit.plots.figures import time_text
-from labkit.plots.storm_labels import ENSEMBLES, SINGLES, label_of
+from labkit.plots.storm_labels import SINGLES, label_of
 from labkit.verify.cyclones.wind_pressure import ATKINSON_HOLLIDAY, ENVIRONMENT_PA, Fit, Relation, fit
+from labkit.verify.selection import ENSEMBLES
 from labkit.winds import averaging_factor
 
 DASHES = ("--", ":", "-.")

@@ -16,7 +16,7 @@ from scipy import fft, signal
 
 from labkit.errors import ConfigError
 from labkit.verify.bootstrap import resampled_means
-from labkit.verify.slabs import in_slabs
+from labkit.verify.slabs import in_slabs, whole
 
 DIRECTIONS = ("x", "y", "radial", "rose")
 CENTRES = ("all", "each", None)
@@ -86,8 +86,7 @@ def pair_sums(
         if found not in known:
             names = ", ".join(map(str, known))
             raise ConfigError(f"{what} of an autocorrelation", found=repr(found), expected=names, todo="choose one")
-    if field.chunks is not None:
-        field = field.chunk(y=-1, x=-1)
+    field = whole(field)
     shape = (field.sizes["y"], field.sizes["x"])
     if direction in ("x", "y"):
         axis = direction
@@ -117,7 +116,7 @@ def decorrelation_lengths(rho: xr.DataArray) -> xr.Dataset:
     lag = rho.lag
     kernel = {"input_core_dims": [["lag"], ["lag"]], "vectorize": True, "output_dtypes": [float]}
     options = kernel | {"dask": "parallelized"}
-    rho = rho.chunk(lag=-1) if rho.chunks is not None else rho
+    rho = whole(rho, ["lag"])
     return xr.Dataset(
         {
             "e_folding": xr.apply_ufunc(_falls_to, rho, lag, kwargs={"level": np.exp(-1)}, **options),

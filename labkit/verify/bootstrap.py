@@ -130,8 +130,8 @@ def paired_difference(
 def tested(draws: xr.DataArray, *, level: float = 0.95) -> xr.Dataset:
     """`difference`, its bounds `low` and `high`, and `p`: of a difference worked out of `resampled_means`."""
     bounds = interval(draws, level=level)
-    found = {name: bounds.sel(bound=name, drop=True) for name in BOUNDS}
-    return xr.Dataset({"difference": draws.sel({DRAW: WHOLE}, drop=True), **found, "p": chance(draws)})
+    found = {"difference": draws.sel({DRAW: WHOLE}, drop=True), **bounds.to_dataset("bound"), "p": chance(draws)}
+    return xr.Dataset(found)
 
 
 def _more(n: int) -> float:

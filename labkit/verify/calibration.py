@@ -1,13 +1,18 @@
-"""Is the truth just another member? Rank histograms and how flat they are."""
+"""Is the truth just another member? Rank histograms and how flat they are, spread and skill of an output tree."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+import pandas as pd
 import xarray as xr
+from scipy.stats import binom
 
-from labkit.verify.scores import MEMBER, anomalies
+from labkit.verify.roles import flatness, pit_tables
+from labkit.verify.scores import MEMBER, anomalies, crps_by_size
+from labkit.verify.selection import judged
+from labkit.verify.spread_skill import binned_spread_skill
 
 
 def ranks(members: xr.DataArray, truth: xr.DataArray, *, seed: int) -> xr.DataArray:
@@ -67,6 +72,43 @@ def cell_uniform(like: xr.DataArray, seed: int) -> xr.DataArray:
     return xr.apply_ufunc(
         _hashed_uniform, position, kwargs={"seed": seed}, dask="parallelized", output_dtypes=[np.float64]
     )
+
+
+def calibration_data(
+    tree: xr.DataTree, variable: str, *, times=None, seed: int = 0
+) -> dict[str, dict[str, xr.Dataset]]:
+    """Everything that the calibration of a variable is drawn from, by source ("prediction", and "oracle" if known):
+    "ranks" counts and their "flat" band, "spread_skill" bins, "crps" by ensemble size (fair). times: positions; all by
+    default. A lone member has ranks only. Reads what `selection.judged` does of truth and ensembles."""
+    truth, ensembles = judged(tree, variable, times=times)
+    found = {}
+    for source, members in ensembles.items():
+        found[source] = {
+            "ranks": rank_histogram(members, truth, seed=seed).compute().assign_attrs(left_out=truth.attrs["left_out"]),
+            "flat": flatness(pit_tables(members, truth, seed=seed)),
+        }
+        if members.sizes["ensemble"] > 1:
+            found[source]["spread_skill"] = binned_spread_skill(members, truth)
+            found[source]["crps"] = crps_by_size(members, truth, seed=seed, repeats=4).compute()
+    return found
+
+
+def flat_band(cells: float, ranks: int, share: float = 0.9) -> tuple[float, float]:
+    """Limits that shares of a flat histogram keep to with probability `share`, if cells are independent."""
+    return tuple(float(v) / max(cells, 1) for v in binom.interval(share, int(cells), 1 / ranks))
+
+
+def calibration_table(data: Mapping[str, Mapping[str, xr.Dataset]]) -> pd.DataFrame:
+    """`calibration_data` as lines of source, diagnostic, x and y: rank and count, spread and RMSE, members and CRPS."""
+    lines = []
+    for source, found in data.items():
+        curves = {"ranks": (found["ranks"]["rank"], found["ranks"])}
+        if "crps" in found:
+            curves["spread_skill"] = (found["spread_skill"].spread, found["spread_skill"].rmse)
+            curves["crps"] = (found["crps"]["size"], found["crps"])
+        for name, (x, y) in curves.items():
+            lines.append(pd.DataFrame({"source": source, "diagnostic": name, "x": x.values, "y": y.values}))
+    return pd.concat(lines, ignore_index=True)
 
 
 def _hashed_uniform(position: np.ndarray, *, seed: int) -> np.ndarray:

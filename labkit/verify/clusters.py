@@ -11,8 +11,8 @@ from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.stats import pearson3, skew
 
 from labkit.errors import DataError
+from labkit.verify.common import MEMBER
 
-MEMBER = "ensemble"
 MOST = 6
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import dask
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -48,8 +47,9 @@ def on_common_cells(truth: xr.DataArray, fields: Mapping[str, xr.DataArray]) -> 
     observed = _by_time(seen.sum(_cells(truth))).compute()
     if not observed.any():
         truth, seen = xr.zeros_like(truth), xr.ones_like(truth, bool)
-    known = {s: _by_time((f.notnull() & seen).sum(_cells(f))) for s, f in fields.items()}
-    known = {s: counts for s, counts in dask.compute(known)[0].items() if counts.any()}
+    # one after the other: what the members and their mean are both made of would be kept until both are known
+    known = {s: _by_time((f.notnull() & seen).sum(_cells(f))).compute() for s, f in fields.items()}
+    known = {s: counts for s, counts in known.items() if counts.any()}
     present = _present(known)
     usable = _usable(observed if observed.any() else observed + 1, known)
     kept = _members_kept(present, usable)

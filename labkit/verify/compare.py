@@ -32,23 +32,6 @@ def score_interval(sums: xr.Dataset, *, level: float = 0.95) -> xr.Dataset:
     return xr.concat([bounds, estimate], "bound").sel(bound=["low", "estimate", "high"])
 
 
-def score_maps(
-    forecast: xr.DataArray,
-    truth: xr.DataArray,
-    *,
-    level: float = 0.95,
-    estimator: str = "fair",
-) -> xr.Dataset:
-    """Maps of scores, such as `bias` and `crps`, over the times, (bound, y, x), with intervals as `score_interval`.
-
-    Lazy where the input is: give it chunks of rows (y), since all times of a cell are held at once.
-    """
-    cells = cell_statistics(forecast, truth, estimator=estimator)
-    if cells.error.chunks is not None:
-        cells = cells.chunk(time=-1)
-    return score_interval(cell_sums(cells, over=()), level=level)
-
-
 def paired_scores(first: xr.Dataset, second: xr.Dataset, *, level: float = 0.95) -> xr.Dataset:
     """Scores of two forecasts of the same truth and what lies between them, along `score` (SCORES).
 

@@ -8,17 +8,36 @@ chance alone is seen in the members, each of which is a draw of the same size.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import dask
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from labkit.errors import DataError
+from labkit.grid import SPACE
 from labkit.verify.bootstrap import interval, resampled_means
 from labkit.verify.calibration import cell_uniform, ranks
+from labkit.verify.roles import flatness, pit_tables
 from labkit.verify.scores import MEMBER, anomalies
+from labkit.verify.selection import judged, table_by_source, variable_of
+from labkit.verify.slabs import whole
 
-SPACE = ("y", "x")
+UPPER = (0.5, 0.75, 0.9, 0.99, 0.999, 0.9999)
+LOWER = (0.0001, 0.001, 0.01, 0.1, 0.25)
+STEPS = 25
+AT_ONCE = 100_000_000  # comparisons, each a byte or a few
+
+
+@dataclass(frozen=True)
+class Distributions:
+    """By source: `pit`, as of `roles.flatness` in ten bins; `quantiles` by level and `shares` by threshold, as of
+    `distributions.tails`. With few times the truth's own bounds are NaN, with one member the members'."""
+
+    pit: dict[str, xr.Dataset]
+    quantiles: dict[str, xr.Dataset]
+    shares: dict[str, xr.Dataset]
 
 
 def common_edges(*fields: xr.DataArray, bins: int = 2000) -> np.ndarray:
@@ -38,7 +57,7 @@ def histogram(field: xr.DataArray, edges: Sequence[float], *, over: Sequence[str
         raise DataError("histogram", found="edges that do not rise", expected="two or more, rising", todo="sort them")
     counts = xr.apply_ufunc(
         _histogram,
-        field if field.chunks is None else field.chunk(dict.fromkeys(over, -1)),
+        whole(field, over),
         kwargs={"edges": edges, "cell_axes": len(over)},
         input_core_dims=[list(over)],
         output_core_dims=[["bin"]],
@@ -60,10 +79,9 @@ def quantiles(counts: xr.DataArray, levels: Sequence[float]) -> xr.DataArray:
     if ((levels < 0) | (levels > 1)).any():
         raise DataError("quantiles", found=f"levels {levels.tolist()}", expected="0 to 1", todo="choose others")
     edges = np.append(counts.left.values, counts.right.values[-1])
-    whole = counts if counts.chunks is None else counts.chunk(bin=-1)
     found = xr.apply_ufunc(
         _quantiles,
-        whole.drop_vars(["left", "right"]),
+        whole(counts, ["bin"]).drop_vars(["left", "right"]),
         kwargs={"levels": levels, "edges": edges},
         input_core_dims=[["bin"]],
         output_core_dims=[["level"]],
@@ -138,8 +156,7 @@ def tails(truth: xr.DataArray, drawn: xr.DataArray, members: xr.DataArray, *, le
     return xr.Dataset(
         {
             "truth": truth,
-            "low": bounds.sel(bound="low", drop=True),
-            "high": bounds.sel(bound="high", drop=True),
+            **bounds.to_dataset("bound"),
             "member_low": around.isel(quantile=0),
             "member_median": around.isel(quantile=1),
             "member_high": around.isel(quantile=2),
@@ -175,6 +192,41 @@ def pit_moments(values: xr.DataArray, *, over: Sequence[str] = ("time", *SPACE))
     return xr.Dataset({"mean": mean, "dispersion": 12 * (square - mean**2)})
 
 
+def distribution_data(
+    tree: xr.DataTree, variable: str, *, times: Sequence[int] | None = None, seed: int = 0
+) -> Distributions:
+    """Of the ensembles ("prediction", and "oracle" if known). Levels with less than a cell beyond them are left out.
+
+    Reads what `judged` does of truth and ensembles.
+    """
+    truth, ensembles = judged(tree, variable, times=times)
+    known = variable_of(tree, variable)
+    levels = levels_of(int(truth.count()), lower=not known.non_negative)
+    steps = np.linspace(float(truth.quantile(0.5)), float(max(f.max() for f in (truth, *ensembles.values()))), STEPS)
+    pit, quantiles, shares = {}, {}, {}
+    for source, members in ensembles.items():
+        pit[source] = flatness(pit_tables(members, truth, seed=seed, bins=10))
+        pit[source].attrs["left_out"] = truth.attrs["left_out"]
+        quantiles[source] = _honest(quantile_tails(members, truth, levels=levels), members)
+        # In memory a few thresholds at a time, so that it does not grow with their number; chunks are small anyway.
+        size = members.size if members.chunks is None else 0
+        groups = np.array_split(steps[:-1], np.clip(size * STEPS // AT_ONCE, 1, STEPS - 1))
+        each = [exceedance_tails(members, truth, thresholds=list(group)) for group in groups]
+        shares[source] = _honest(xr.concat(each, "threshold"), members)
+    return Distributions(pit, quantiles, shares)
+
+
+def levels_of(cells: int, *, lower: bool) -> list[float]:
+    """Quantile levels with a cell or more beyond them."""
+    levels = [*(LOWER if lower else LOWER[-1:]), *UPPER]
+    return [level for level in levels if cells * min(level, 1 - level) >= 1 - 1e-9]
+
+
+def distribution_table(data: Distributions) -> pd.DataFrame:
+    """One line for each source and level: the truth's and the members' quantiles with their bounds, and p."""
+    return table_by_source(data.quantiles)
+
+
 def _check(members: xr.DataArray, truth: xr.DataArray) -> None:
     anomalies(members, truth)
     if "time" not in truth.dims:
@@ -197,3 +249,10 @@ def _quantiles(counts: np.ndarray, *, levels: np.ndarray, edges: np.ndarray) -> 
     inside = slice(filled[0], filled[-1] + 2)
     reached = np.concatenate([[0.0], np.cumsum(counts)]) / total
     return np.interp(levels, reached[inside], edges[inside])
+
+
+def _honest(found: xr.Dataset, members: xr.DataArray) -> xr.Dataset:
+    """Bounds that cannot be known of a lone member made NaN."""
+    if members.sizes["ensemble"] < 2:
+        found = found.assign({name: found[name] * np.nan for name in ("member_low", "member_high", "p")})
+    return found

@@ -19,6 +19,7 @@ from scipy.spatial import cKDTree
 
 from labkit.errors import DataError
 from labkit.grid import SPACE
+from labkit.verify.slabs import whole
 from labkit.verify.slopes import axis_km, slopes, smoothed, widths_of
 
 SMOOTH_KM = 12.0
@@ -66,7 +67,7 @@ def sharpness(temperature: xr.DataArray, *, smooth_km: float = SMOOTH_KM, quanti
     that of the frontal zone, and of many cells rather than of one."""
     magnitude = gradient(temperature, smooth_km=smooth_km).magnitude
     known = magnitude.notnull().any(SPACE)
-    steepest = _whole(magnitude.where(known, 0.0)).quantile(quantile, SPACE).drop_vars("quantile")
+    steepest = whole(magnitude.where(known, 0.0)).quantile(quantile, SPACE).drop_vars("quantile")
     return steepest.where(known).assign_attrs(units="K (100 km)-1")
 
 
@@ -97,7 +98,7 @@ def near(
     """1 where a front of the field (..., y, x) is within so many km, 0 where none is, NaN where that is unknown."""
     return xr.apply_ufunc(
         partial(_near, within_km=within_km, **_options(temperature, smooth_km, least, least_km)),
-        _whole(temperature),
+        whole(temperature),
         input_core_dims=[SPACE],
         output_core_dims=[SPACE],
         vectorize=True,
@@ -168,10 +169,6 @@ def _bilinear(fields: xr.Dataset, x: np.ndarray, y: np.ndarray) -> xr.Dataset:
     )
 
 
-def _whole(field: xr.DataArray) -> xr.DataArray:
-    return field.chunk(dict.fromkeys(SPACE, -1)) if field.chunks is not None else field
-
-
 def _options(field: xr.DataArray, smooth_km: float, least: float = 0.0, least_km: float = 0.0) -> dict:
     """What is known of the grid, and of what counts as a front on it."""
     axes = {"x": axis_km(field, "x"), "y": axis_km(field, "y")}
@@ -189,7 +186,7 @@ def _over_space(function, fields: list[xr.DataArray], parts: tuple[str, ...], sm
     grid = {name: _options(fields[0], smooth_km)[name] for name in ("spacing", "widths", "smooth_km")}
     made = xr.apply_ufunc(
         partial(function, **grid),
-        *map(_whole, fields),
+        *map(whole, fields),
         input_core_dims=[SPACE] * len(fields),
         output_core_dims=[["part", *SPACE]],
         dask="parallelized",

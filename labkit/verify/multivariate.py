@@ -14,9 +14,10 @@ import xarray as xr
 from scipy.spatial.distance import pdist
 
 from labkit.errors import DataError
+from labkit.grid import SPACE
 from labkit.verify.scores import MEMBER, anomalies
+from labkit.verify.slabs import whole
 
-SPACE = ("y", "x")
 ESTIMATORS = ("fair", "nrg")
 
 
@@ -83,10 +84,7 @@ def _over_vectors(work, members, truth, dims, scale, estimator, **options) -> xr
         raise DataError("fair score", found=f"{n} members", expected="2 or more", todo='take estimator="nrg"')
     anomalies(members, truth)  # refuses cells and times that differ
     core = [[MEMBER, *dims], [*dims]]
-    fields = [
-        field if field.chunks is None else field.chunk(dict.fromkeys(names, -1))
-        for field, names in zip((members / scale, truth / scale), core, strict=True)
-    ]
+    fields = map(whole, (members / scale, truth / scale), core)
     return xr.apply_ufunc(
         work,
         *fields,

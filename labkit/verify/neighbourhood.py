@@ -8,18 +8,47 @@ score is then the asymptotic one, exactly. Probabilities of a neighbourhood by d
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+import dask
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from labkit.errors import DataError
+from labkit.grid import SPACE, spacing_km
+from labkit.variables import Variable
+from labkit.verify.bootstrap import interval, resampled_means
 from labkit.verify.probability import event
 from labkit.verify.products import exceedance_probability
 from labkit.verify.scores import MEMBER
+from labkit.verify.selection import judged, variable_of
+from labkit.verify.slabs import whole
 
-SPACE = ["y", "x"]
 SUMS = ("difference", "squares", "forecast", "observed", "count")
 Window = int | tuple[int, int]
+SINGLE = "member"  # single members, each compared by itself: what a deterministic forecast may be compared with
+SOME = 8  # members speak for all of them
+COMMON = (0.001, 0.9)  # shares of the truth between which a threshold of the registry says something
+QUANTILES = (0.5, 0.9, 0.99)
+
+
+@dataclass(frozen=True)
+class Neighbourhoods:
+    """`sources`: `fss` by window for one threshold, with `window_km` and, of the model, `low` and `high`;
+    `thresholds`: the model's, by threshold too; `useful_km`: `useful_window` by source."""
+
+    threshold: float
+    sources: dict[str, xr.Dataset]
+    thresholds: xr.Dataset
+
+    @property
+    def by_threshold(self) -> list[xr.Dataset]:
+        return [self.thresholds.isel(threshold=k) for k in range(self.thresholds.sizes["threshold"])]
+
+    @property
+    def useful_km(self) -> dict[str, float]:
+        return {source: float(useful_window(one)) for source, one in self.sources.items()}
 
 
 def fss(
@@ -59,11 +88,10 @@ def fss_sums(
     """
     pairs = [_pair(window) for window in windows]
     predicted, observed = _events(forecast, truth, threshold, compare)
-    moved, still = (f if f.chunks is None else f.chunk(dict.fromkeys(SPACE, -1)) for f in (predicted, observed))
     sums = xr.apply_ufunc(
         _field_sums,
-        moved,
-        still,
+        whole(predicted),
+        whole(observed),
         kwargs={"windows": pairs},
         input_core_dims=[SPACE, SPACE],
         output_core_dims=[["sum", "window"]],
@@ -103,6 +131,73 @@ def window_fraction(events: np.ndarray, window: Window) -> np.ndarray:
     cells = _window_sum(known.astype(np.float64), pair)
     total = _window_sum(np.where(known, events, 0.0), pair)
     return np.divide(total, cells, out=np.full_like(total, np.nan), where=cells > 0.5)
+
+
+def fss_data(
+    tree: xr.DataTree,
+    variable: str,
+    *,
+    threshold: float,
+    thresholds: Sequence[float] | None = None,
+    times: Sequence[int] | None = None,
+) -> Neighbourhoods:
+    """FSS of values above the threshold by window and source, and the model's for several thresholds.
+
+    thresholds: by default `thresholds_of` the truth. times: positions, all by default. Reads what `judged` does of all
+    sources. Raises DataError where the truth never has the event, since there is then nothing to find.
+    """
+    truth, fields = judged(tree, variable, ("interpolation", "regression", "prediction", "oracle"), times=times)
+    known = variable_of(tree, variable)
+    if not bool((truth > threshold).any()):
+        raise DataError(
+            f"{known.long_name} above {threshold:g} {known.units}",
+            found=f"at most {float(truth.max()):.3g} {known.units} in the truth",
+            expected="an event somewhere",
+            todo="lower the threshold",
+        )
+    windows, window_km = _windows(tree)
+    options = {"threshold": threshold, "windows": windows}
+    (sums,) = dask.compute({s: fss_sums(field, truth, **options) for s, field in fields.items()})
+    sources = {s: fss_of(one) for s, one in sums.items()} | {SINGLE: _single(fields["prediction"], truth, **options)}
+    sources = {s: one.assign_coords(window_km=("window", window_km)) for s, one in sources.items()}
+    drawn = fss_of(sums["prediction"].map(resampled_means), over=()).fss
+    own = sources["prediction"].assign(interval(drawn).to_dataset("bound"))
+    sources["prediction"] = own.assign_attrs(left_out=truth.attrs["left_out"])
+    steps = list(thresholds_of(known, truth) if thresholds is None else thresholds)
+    several = fss(fields["prediction"], truth, thresholds=steps, windows=windows).compute()
+    return Neighbourhoods(threshold, sources, several.assign_coords(window_km=("window", window_km)))
+
+
+def thresholds_of(known: Variable, truth: xr.DataArray) -> list[float]:
+    """The registry's thresholds that the truth exceeds neither hardly ever nor nearly always; else its quantiles."""
+    low, high = COMMON
+    good = [t for t in known.thresholds if low < float((truth > t).where(truth.notnull()).mean()) < high]
+    if len(good) > 1:
+        return good
+    return sorted({float(f"{float(truth.quantile(q)):.3g}") for q in QUANTILES})
+
+
+def useful_window(fss: xr.Dataset) -> xr.DataArray:
+    """Width in km of the smallest window from which on a forecast has skill (Roberts & Lean 2008): where its FSS
+    reaches `useful`, linearly between windows. The first window where it always has, NaN where it never does."""
+    gap = (fss.fss - fss.useful).transpose(..., "window")
+    width = fss.window_km.values
+    return xr.apply_ufunc(_crossing, gap, kwargs={"width": width}, input_core_dims=[["window"]], vectorize=True)
+
+
+def useful_point(fss: xr.Dataset) -> tuple[float, float]:
+    """Where on its line a forecast becomes useful: width in km and FSS, NaN where it never does."""
+    width = float(useful_window(fss))
+    return width, float(np.interp(width, fss.window_km, fss.fss)) if np.isfinite(width) else np.nan
+
+
+def fss_table(data: Neighbourhoods) -> pd.DataFrame:
+    """One line for each source and window at the chosen threshold, and for each further threshold of the model."""
+    keep = ["window_km", "fss", "useful", "low", "high"]
+    lines = [_lines(one, keep).assign(source=source, threshold=data.threshold) for source, one in data.sources.items()]
+    more = [_lines(one, keep).assign(source="prediction", threshold=float(one.threshold)) for one in data.by_threshold]
+    table = pd.concat([*lines, *more], ignore_index=True)
+    return table[["source", "threshold", *keep]].drop_duplicates(["source", "threshold", "window_km"])
 
 
 def _pair(window: Window) -> tuple[int, int]:
@@ -152,3 +247,37 @@ def _window_sum(values: np.ndarray, window: tuple[int, int]) -> np.ndarray:
         upper, lower = (np.take(running, np.clip(edge, 0, n), axis) for edge in (low + width, low))
         values = upper - lower
     return values
+
+
+def _windows(tree: xr.DataTree) -> tuple[list[tuple[int, int]], np.ndarray]:
+    """About nine windows from a cell to the domain as odd numbers of cells (y, x), and their width in km."""
+    spacing = spacing_km(tree)
+    cells = [tree[axis].size for axis in ("y", "x")]
+    widest = min(d * n for d, n in zip(spacing, cells, strict=True))
+    widths = np.geomspace(max(spacing), max(widest, max(spacing)), 9)
+    pairs = [tuple(max(1, 2 * round((w / d - 1) / 2) + 1) for d in spacing) for w in widths]
+    pairs = list(dict.fromkeys(pairs))
+    return pairs, np.array([np.sqrt(py * spacing[0] * px * spacing[1]) for py, px in pairs])
+
+
+def _single(members: xr.DataArray, truth: xr.DataArray, **options) -> xr.Dataset:
+    """FSS of members compared by themselves, pooled: of SOME at most, one after the other for the memory's sake."""
+    n = members.sizes["ensemble"]
+    some = np.unique(np.linspace(0, n - 1, min(n, SOME)).astype(int))
+    each = [fss_sums(members.isel(ensemble=k, drop=True), truth, **options) for k in some]
+    return fss_of(xr.concat(dask.compute(*each), "ensemble"), over=("time", "ensemble"))
+
+
+def _lines(one: xr.Dataset, keep: Sequence[str]) -> pd.DataFrame:
+    return one.drop_vars("window").to_dataframe().reset_index(drop=True).reindex(columns=list(keep))
+
+
+def _crossing(gap: np.ndarray, *, width: np.ndarray) -> float:
+    reached = np.flatnonzero(gap >= 0)
+    if not reached.size:
+        return np.nan
+    first = reached[0]
+    if first == 0:
+        return float(width[0])
+    share = gap[first - 1] / (gap[first - 1] - gap[first])
+    return float(width[first - 1] + share * (width[first] - width[first - 1]))

@@ -7,18 +7,38 @@ the threshold, as in `products`. With an ensemble of n members each of its n + 1
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from labkit.errors import DataError
+from labkit.grid import SPACE
 from labkit.verify.bootstrap import FEWEST, interval, resampled_means
 from labkit.verify.products import exceedance_probability
 from labkit.verify.scores import MEMBER, anomalies
+from labkit.verify.selection import judged, table_by_source, variable_of
+from labkit.verify.slabs import whole
 
-SPACE = ("y", "x")
 SUMS = ("count", "p", "o", "pp", "po")
+MOST_BINS = 21  # with more members than that, ten bins: each must have cells enough to be judged by
+PARTS = ("brier", "reliability", "resolution", "uncertainty", "skill", "fair", "roc_area")
+POSITIVE = ("brier", "resolution", "uncertainty", "base_rate")
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """Of one source: `curve` (bin) as of `reliability_diagram`, `roc` (point), and `scores` (bound: low, estimate,
+    high) with the PARTS and `base_rate`. Bounds are NaN where the times are too few, or too alike, to say."""
+
+    curve: xr.Dataset
+    roc: xr.Dataset
+    scores: xr.Dataset
+
+    def score(self, name: str, bound: str = "estimate") -> float:
+        return float(self.scores[name].sel(bound=bound))
 
 
 def event(field: xr.DataArray, threshold: float | xr.DataArray) -> xr.DataArray:
@@ -36,7 +56,7 @@ def event_table(
     """
     if not {"y", "x"} >= set(over) or not over:
         raise DataError("event table", found=f"sums over {tuple(over)}", expected="y, x", todo="sum the rest later")
-    probability, outcome = (_whole(field, over) for field in xr.align(probability, outcome, join="exact"))
+    probability, outcome = (whole(field, over) for field in xr.align(probability, outcome, join="exact"))
     sums = xr.apply_ufunc(
         _sums,
         probability,
@@ -159,8 +179,7 @@ def reliability_diagram(
     own = tables.isel(role=0)
     curve = reliability(own.sum("time"))
     bounds = interval(reliability(resampled_tables(own)).observed, level=level).clip(0, 1)
-    curve = curve.assign(low=bounds.sel(bound="low", drop=True), high=bounds.sel(bound="high", drop=True))
-    return curve.merge(consistency(tables, level=level))
+    return curve.assign(bounds.to_dataset("bound")).merge(consistency(tables, level=level))
 
 
 def resampled_tables(table: xr.Dataset, *, dim: str = "time") -> xr.Dataset:
@@ -193,8 +212,32 @@ def consistency(tables: xr.Dataset, *, level: float = 0.95) -> xr.Dataset:
     return xr.Dataset({"expected": expected, "consistency_low": low, "consistency_high": high})
 
 
-def _whole(field: xr.DataArray, dims: Sequence[str]) -> xr.DataArray:
-    return field if field.chunks is None else field.chunk(dict.fromkeys(dims, -1))
+def reliability_data(
+    tree: xr.DataTree, variable: str, *, threshold: float, times: Sequence[int] | None = None
+) -> dict[str, Reliability]:
+    """Of values above the threshold, by source ("prediction", and "oracle" if known). times: positions, all by default.
+
+    Reads what `judged` does of truth and ensembles. Raises DataError where neither truth nor members ever have the
+    event, or always do.
+    """
+    truth, ensembles = judged(tree, variable, times=times)
+    known = variable_of(tree, variable)
+    shares = [float((f > threshold).where(f.notnull()).mean()) for f in (truth, ensembles["prediction"])]
+    if max(shares) == 0 or min(shares) == 1:
+        raise DataError(
+            f"{known.long_name} above {threshold:g} {known.units}",
+            found=f"truth and members that are never {'above' if max(shares) == 0 else 'below'} it",
+            expected="an event that sometimes happens",
+            todo="move the threshold",
+        )
+    found = {s: _reliability(members, truth, threshold) for s, members in ensembles.items()}
+    found["prediction"].curve.attrs["left_out"] = truth.attrs["left_out"]
+    return found
+
+
+def reliability_table(data: Mapping[str, Reliability]) -> pd.DataFrame:
+    """One line for each source and bin: forecast and observed shares, their bounds, and the number of cells."""
+    return table_by_source({source: one.curve for source, one in data.items()})
 
 
 def _sums(p: np.ndarray, o: np.ndarray, *, bins: int, cell_axes: int) -> np.ndarray:
@@ -217,3 +260,21 @@ def _from_above(counts: xr.DataArray) -> xr.DataArray:
     total = counts.sum("bin")
     upwards = counts.isel(bin=slice(None, None, -1)).cumsum("bin").pad(bin=(1, 0), constant_values=0.0)
     return upwards / total.where(total > 0)
+
+
+def _reliability(members: xr.DataArray, truth: xr.DataArray, threshold: float) -> Reliability:
+    n = members.sizes["ensemble"]
+    bins = None if n < MOST_BINS else 10
+    curve = reliability_diagram(members, truth, threshold, bins=bins)
+    table = ensemble_table(members, truth, threshold, bins=bins).compute()
+    scores = _event_scores(table.sum("time"), n).expand_dims(bound=["estimate"])
+    drawn = _event_scores(resampled_tables(table), n)
+    bounds = drawn.map(lambda score: interval(score, positive=score.name in POSITIVE))
+    scores = xr.concat([scores, bounds], "bound").sel(bound=["low", "estimate", "high"])
+    return Reliability(curve, roc(table.sum("time")), scores)
+
+
+def _event_scores(table: xr.Dataset, members: int) -> xr.Dataset:
+    found = brier(table, members=members).assign(roc_area=roc_area(roc(table)))
+    total = table.sum("bin")
+    return found.assign(base_rate=total.o / total["count"])[[*PARTS, "base_rate"]]

@@ -7,17 +7,17 @@ counts in no neighbourhood, pool or area.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import numpy as np
 import xarray as xr
-from scipy.signal import fftconvolve
 
 from labkit.errors import DataError
+from labkit.grid import SPACE
+from labkit.verify.common import MEMBER
+from labkit.verify.slabs import whole
 
-MEMBER = "ensemble"
-SPACE = ("y", "x")
 SEVERITIES = ("area", "mean", "maximum")
 
 
@@ -35,8 +35,14 @@ def percentile(members: xr.DataArray, rank: float) -> xr.DataArray:
     """The percentile `rank`, 0 to 100, of the members in each cell, linear between them."""
     if not 0 <= rank <= 100:
         raise DataError("percentile", found=f"{rank:g}", expected="0 to 100", todo="name one of these")
-    whole = members.chunk({MEMBER: -1}) if members.chunks is not None else members
-    return whole.quantile(rank / 100, MEMBER, skipna=False).drop_vars("quantile")
+    return whole(members, [MEMBER]).quantile(rank / 100, MEMBER, skipna=False).drop_vars("quantile")
+
+
+def known_percentiles(values: np.ndarray, ranks: float | Sequence[float]) -> np.ndarray:
+    """Percentiles, 0 to 100, of an array (member, ...) over those members that have a value, as a storm may be in some
+    alone: (...), or (rank, ...) of several; NaN where no member has one."""
+    known = np.isfinite(values).any(axis=0)
+    return np.where(known, np.nanpercentile(np.where(known, values, 0.0), ranks, axis=0), np.nan)
 
 
 def exceedance_probability(members: xr.DataArray, threshold: float) -> xr.DataArray:
@@ -169,17 +175,17 @@ def _disc_sum(counts: xr.DataArray, radius_km: float) -> xr.DataArray:
 def _convolved(counts: np.ndarray, *, kernel: np.ndarray) -> np.ndarray:
     kernel = kernel.astype(float).reshape((1,) * (counts.ndim - 2) + kernel.shape)
     # Sums of whole numbers are whole: what the transforms leave beside them is rounding, and undone.
+    from scipy.signal import fftconvolve  # half a second, which most products need not wait for
+
     return np.rint(fftconvolve(counts.astype(float), kernel, mode="same", axes=(-2, -1)))
 
 
 def _over_space(work: Callable, field: xr.DataArray, *, member: bool = True, **options) -> xr.DataArray:
     """`work` on arrays ([ensemble,] y, x): of one time and the like after the other if they have members."""
     core = [MEMBER, *SPACE] if member else list(SPACE)
-    if field.chunks is not None:
-        field = field.chunk(dict.fromkeys(core, -1))
     return xr.apply_ufunc(
         work,
-        field,
+        whole(field, core),
         kwargs=options,
         input_core_dims=[core],
         output_core_dims=[list(SPACE)],

@@ -24,6 +24,7 @@ from labkit.verify.autocorrelation import autocorrelation_draws, decorrelation_l
 from labkit.verify.bootstrap import DRAW, WHOLE, interval
 
 TOLD = 0.05  # of the variance in the middle of a patch that may be told from a cell beyond its edge
+FELT = math.sqrt(TOLD)  # the correlation from which on a cell beyond the edge tells more of the middle than it may
 TREND = 0.2  # of the variance on a straight line across the domain, from which on it is said to stretch the lengths
 
 
@@ -40,7 +41,7 @@ def reach(field: xr.DataArray, *, spacing_km: tuple[float, float], draws: int = 
     rows = []
     for direction in ("y", "x"):
         drawn = autocorrelation_draws(field, direction=direction, **options)
-        drawn = drawn.where(field.sizes["time"] > 1)
+        drawn = drawn.where(field.sizes["time"] > 1).compute()
         rho, bounds = drawn.sel({DRAW: WHOLE}, drop=True), interval(drawn)
         curves = xr.Dataset({"rho": rho} | {f"rho_{b}": bounds.sel(bound=b, drop=True) for b in ("low", "high")})
         lengths = decorrelation_lengths(rho)[["e_folding", "zero_crossing"]]
@@ -52,7 +53,7 @@ def reach(field: xr.DataArray, *, spacing_km: tuple[float, float], draws: int = 
 def trend_share(field: xr.DataArray, direction: str) -> float:
     """Share of the variance that lies on straight lines along a direction, of each field one; near 1 for a trend or a
     wave longer than the domain, 0.03 for an exponential field that reaches a tenth of it and 0.1 for half of it."""
-    anomaly = field - field.mean()
+    anomaly = field - field.mean().compute()  # known beforehand, so that no lazy field is kept until it is
     ramp = xr.DataArray(np.arange(field.sizes[direction]), dims=direction).where(field.notnull())
     ramp = ramp - ramp.mean(("y", "x"))
     covered, squares = (anomaly * ramp).sum(("y", "x")) ** 2, (ramp**2).sum(("y", "x"))
@@ -63,10 +64,10 @@ def _sides(rho: xr.Dataset) -> xr.Dataset:
     """`side` and its interval: twice the distance from which on a correlation, or its bound, stays within TOLD."""
     largest = np.maximum(abs(rho.rho_low), abs(rho.rho_high))
     smallest = np.maximum(np.maximum(rho.rho_low, -rho.rho_high), 0).where(rho.rho_low.notnull())
-    lag, level = rho.lag.values, math.sqrt(TOLD)
-    half = _stays_within(abs(rho.rho).values, lag, level)
-    high = _stays_within(largest.where(rho.lag >= half, np.inf).values, lag, level, first=True)
-    low = _stays_within(smallest.where(rho.lag > 0, 1.0).values, lag, level, first=True)
+    lag = rho.lag.values
+    half = _stays_within(abs(rho.rho).values, lag, FELT)
+    high = _stays_within(largest.where(rho.lag >= half, np.inf).values, lag, FELT, first=True)
+    low = _stays_within(smallest.where(rho.lag > 0, 1.0).values, lag, FELT, first=True)
     return xr.Dataset({"side": 2 * half, "side_low": 2 * low, "side_high": 2 * high})
 
 

@@ -30,7 +30,8 @@ def pit_tables(members: xr.DataArray, truth: xr.DataArray, *, seed: int, bins: i
     pool = pool.transpose("time", ..., "role")
     n = pool.sizes["role"]
     bins, rng = bins or n, np.random.default_rng(seed)
-    inside = np.stack([_counts(np.asarray(field.data).reshape(-1, n), bins, rng) for field in pool], axis=1)
+    inside = [_counts(field.reshape(-1, n), bins, rng) for part in _parts(pool) for field in part.values]
+    inside = np.stack(inside, axis=1)
     count = np.broadcast_to(inside.sum(-1, keepdims=True), inside.shape)
     dims = ("role", "time", "bin")
     return xr.Dataset({"count": (dims, count), "p": (dims, count / bins), "o": (dims, inside)})
@@ -49,6 +50,12 @@ def flatness(tables: xr.Dataset, *, level: float = 0.95) -> xr.Dataset:
 
 def _each(members: xr.DataArray) -> list[xr.DataArray]:
     return [members.isel({MEMBER: k}, drop=True) for k in range(members.sizes[MEMBER])]
+
+
+def _parts(pool: xr.DataArray) -> list[xr.DataArray]:
+    """The pool (time, ...) some times at a time, of which a lazy one is read in one go."""
+    step = max(1, SLAB * pool.sizes["time"] // pool.size)
+    return [pool.isel(time=slice(start, start + step)) for start in range(0, pool.sizes["time"], step)]
 
 
 def _counts(values: np.ndarray, bins: int, rng: np.random.Generator) -> np.ndarray:

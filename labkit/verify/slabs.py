@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
+import xarray as xr
+
+from labkit.grid import SPACE
 
 SLAB_BYTES = 4 * 2**20
+
+
+def whole(field: xr.DataArray, dims: Sequence[str] = SPACE) -> xr.DataArray:
+    """The field with one chunk along `dims`, where it is lazy."""
+    return field if field.chunks is None else field.chunk(dict.fromkeys(dims, -1))
 
 
 def in_slabs(function: Callable[..., np.ndarray], *arrays: np.ndarray, core: int) -> np.ndarray:

@@ -15,7 +15,7 @@ import xarray as xr
 from scipy import fft
 
 from labkit.errors import ConfigError, DataError
-from labkit.verify.slabs import in_slabs
+from labkit.verify.slabs import in_slabs, whole
 
 DIRECTIONS = ("x", "y", "radial")
 WINDOWS = (None, "hann", "dct")
@@ -68,7 +68,7 @@ def power_spectrum(
     function = partial(function, window=window, detrend=detrend, **options)
     density = xr.apply_ufunc(
         partial(in_slabs, function, core=len(core)),
-        field.chunk(dict.fromkeys(core, -1)) if field.chunks is not None else field,
+        whole(field, core),
         input_core_dims=[core],
         output_core_dims=[["wavenumber"]],
         exclude_dims=set(core),

@@ -7,9 +7,8 @@ import xarray as xr
 
 from labkit.errors import DataError
 from labkit.sphere import distance_km, wrapped
+from labkit.verify.common import MEMBER
 from labkit.verify.cyclones.tracks import track_error
-
-MEMBER = "ensemble"
 
 
 def mean_track(tracks: xr.Dataset, *, least_share: float = 0.5) -> xr.Dataset:

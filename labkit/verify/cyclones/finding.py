@@ -11,6 +11,7 @@ from labkit.errors import DataError
 from labkit.verify.cyclones.centres import pressure_centre, vorticity_centre
 from labkit.verify.cyclones.ground import SPACE, Ground, upright
 from labkit.verify.cyclones.searching import Candidate, Limits, search
+from labkit.verify.slabs import whole
 
 WIND = ("u10", "v10")
 PRESSURE = "msl"
@@ -106,8 +107,7 @@ def _whole(fields: xr.Dataset, name: str) -> xr.DataArray:
             expected=name,
             todo="give the field by this name" + (", or refine by wind" if name == PRESSURE else ""),
         )
-    field = fields[name]
-    return field.chunk(dict.fromkeys(SPACE, -1)) if field.chunks is not None else field
+    return whole(fields[name])
 
 
 def _find(u, v, p=None, *, ground: Ground, count: int, by: str, limits: Limits) -> np.ndarray:

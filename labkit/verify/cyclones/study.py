@@ -11,19 +11,16 @@ import numpy as np
 import xarray as xr
 
 from labkit.errors import DataError
-from labkit.variables import canonical
 from labkit.verify.cyclones.finding import PRESSURE, WEAK, WIND, find
 from labkit.verify.cyclones.pieces import Piece, cut, joined, side_by_side
 from labkit.verify.cyclones.structure import intensity, profiles
 from labkit.verify.cyclones.tracks import TRACK, join, nearest
+from labkit.verify.selection import IN_MEMORY, SOURCES, names_of
 
-SOURCES = ("interpolation", "regression", "mean", "prediction", "truth", "oracle")
 REFERENCES = ("truth", "mean", "regression", "interpolation")  # whose storm is followed, the first that has one
 RADII_KM = np.arange(0.0, 204.0, 4.0)
 MATCH_KM = 200.0
-IN_MEMORY = 2**29  # bytes of all sources together that are read once and kept
 OTHERS = ("t2m", "tp", "reflectivity")  # fields whose profiles go along
-
 
 NOT_FOUND = {
     "expected": "a wind that turns by 10 m/s or more about a point",
@@ -114,7 +111,7 @@ def fields_of(tree: xr.DataTree, source: str) -> xr.Dataset | None:
     group = "prediction" if source == "mean" else source
     if group not in tree.children:
         return None
-    names = {canonical(str(name)): str(name) for name in tree[group].data_vars}
+    names = names_of(tree[group])
     if not set(WIND) <= set(names):
         return None
     wanted = [name for name in (*WIND, PRESSURE, *OTHERS) if name in names]

@@ -1,75 +1,26 @@
-"""Probabilities of one event: reliability diagram, sharpness, ROC and Brier score, computed and drawn (matplotlib)."""
+"""Probabilities of one event: reliability diagram, sharpness, ROC and Brier score, drawn (matplotlib)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from labkit.errors import DataError
-from labkit.plots import selection
-from labkit.plots.calibration import judged
 from labkit.plots.colours import SOURCE_COLOURS, SOURCE_LABELS
-from labkit.verify.bootstrap import interval
-from labkit.verify.probability import brier, ensemble_table, reliability_diagram, resampled_tables, roc, roc_area
+from labkit.verify.probability import PARTS, Reliability, reliability_data
+from labkit.verify.selection import variable_of
 
-MOST_BINS = 21  # with more members than that, ten bins: each must have cells enough to be judged by
-PARTS = ("brier", "reliability", "resolution", "uncertainty", "skill", "fair", "roc_area")
-POSITIVE = ("brier", "resolution", "uncertainty", "base_rate")
 CLIMATE = "#8c8c8c"
-
-
-@dataclass(frozen=True)
-class Reliability:
-    """Of one source: `curve` (bin) as of `reliability_diagram`, `roc` (point), and `scores` (bound: low, estimate,
-    high) with the PARTS and `base_rate`. Bounds are NaN where the times are too few, or too alike, to say."""
-
-    curve: xr.Dataset
-    roc: xr.Dataset
-    scores: xr.Dataset
-
-    def score(self, name: str, bound: str = "estimate") -> float:
-        return float(self.scores[name].sel(bound=bound))
-
-
-def reliability_data(
-    tree: xr.DataTree, variable: str, *, threshold: float, times: Sequence[int] | None = None
-) -> dict[str, Reliability]:
-    """Of values above the threshold, by source ("prediction", and "oracle" if known). times: positions, all by default.
-
-    Raises DataError where neither truth nor members ever have the event, or always do.
-    """
-    truth, ensembles = judged(tree, variable, times=times)
-    known = selection.variable_of(tree, variable)
-    shares = [float((f > threshold).where(f.notnull()).mean()) for f in (truth, ensembles["prediction"])]
-    if max(shares) == 0 or min(shares) == 1:
-        raise DataError(
-            f"{known.long_name} above {threshold:g} {known.units}",
-            found=f"truth and members that are never {'above' if max(shares) == 0 else 'below'} it",
-            expected="an event that sometimes happens",
-            todo="move the threshold",
-        )
-    found = {s: _reliability(members, truth, threshold) for s, members in ensembles.items()}
-    found["prediction"].curve.attrs["left_out"] = truth.attrs["left_out"]
-    return found
-
-
-def reliability_table(data: Mapping[str, Reliability]) -> pd.DataFrame:
-    """One line for each source and bin: forecast and observed shares, their bounds, and the number of cells."""
-    tables = {source: one.curve.to_dataframe().reset_index() for source, one in data.items()}
-    return pd.concat(tables, names=["source"]).reset_index("source").reset_index(drop=True)
 
 
 def reliability_figure(
     tree: xr.DataTree, variable: str, *, threshold: float, times: Sequence[int] | None = None
 ) -> Figure:
     """Reliability diagram with its sharpness beneath, ROC, and the Brier score with its parts written out."""
-    known = selection.variable_of(tree, variable)
+    known = variable_of(tree, variable)
     data = reliability_data(tree, variable, threshold=threshold, times=times)
     figure = Figure(figsize=(11.5, 5.4), layout="constrained")
     left, middle, right = figure.subfigures(1, 3, width_ratios=[1.15, 1.15, 0.9])
@@ -134,21 +85,3 @@ def scores_text(data: Mapping[str, Reliability]) -> str:
     low, high = (first.score("skill", bound) for bound in ("low", "high"))
     sure = f"95 %: {low:.3f} to {high:.3f}" if np.isfinite(low) else "no interval: too few independent times"
     return "\n".join([*lines, "", f"skill of the {SOURCE_LABELS['prediction'].lower()},", sure])
-
-
-def _reliability(members: xr.DataArray, truth: xr.DataArray, threshold: float) -> Reliability:
-    n = members.sizes["ensemble"]
-    bins = None if n < MOST_BINS else 10
-    curve = reliability_diagram(members, truth, threshold, bins=bins)
-    table = ensemble_table(members, truth, threshold, bins=bins).compute()
-    scores = _scores(table.sum("time"), n).expand_dims(bound=["estimate"])
-    drawn = _scores(resampled_tables(table), n)
-    bounds = drawn.map(lambda score: interval(score, positive=score.name in POSITIVE))
-    scores = xr.concat([scores, bounds], "bound").sel(bound=["low", "estimate", "high"])
-    return Reliability(curve, roc(table.sum("time")), scores)
-
-
-def _scores(table: xr.Dataset, members: int) -> xr.Dataset:
-    found = brier(table, members=members).assign(roc_area=roc_area(roc(table)))
-    total = table.sum("bin")
-    return found.assign(base_rate=total.o / total["count"])[[*PARTS, "base_rate"]]
