@@ -16,12 +16,10 @@ from playwright.sync_api import expect
 
 from apps.explorer import calibration_view, export
 from apps.explorer.app import Explorer, extension
-from apps.explorer.calibration_jobs import DIAGNOSTICS, STRATA, asked_of, notes, work_out
+from apps.explorer.calibration_jobs import asked_of, notes, work_out
 from apps.explorer.calibration_pictures import legend_html
 from apps.explorer.code import code_of, figure_of
-from apps.explorer.state import DIAGNOSTICS as NAMES
-from apps.explorer.state import STRATA as STRATA_NAMES
-from labkit.verify import strata
+from apps.explorer.state import DIAGNOSTICS
 from labkit.verify.probability import brier, ensemble_table
 
 pytest_plugins = ["browser"]  # its fixtures: chromium, page, serve
@@ -60,14 +58,13 @@ def view(explorer):
 
 
 def test_every_name_of_the_address_is_a_diagnostic_with_its_picture(explorer, view):
-    assert tuple(DIAGNOSTICS) == NAMES and tuple(STRATA.values()) == STRATA_NAMES == tuple(strata.STRATA)
     said = set()
-    for name in NAMES:
+    for name in DIAGNOSTICS:
         explorer.state.diagnostic = name
         assert view.picture is not None and view.stage.objects == [view.picture.layout], name
         assert explorer.headline.object.startswith("radar reflectivity, 6 times: ") and "nan" not in view.said.object
         said.add(explorer.headline.object)
-    assert len(said) == len(NAMES)
+    assert len(said) == len(DIAGNOSTICS)
 
 
 def test_the_reliability_shown_is_labkits(explorer, view, run):
@@ -158,7 +155,7 @@ def test_a_question_is_worked_out_once_and_only_when_asked(explorer, view, libra
 
 def test_only_the_controls_that_a_diagnostic_uses_are_there(explorer, view):
     used = {}
-    for name in NAMES:
+    for name in DIAGNOSTICS:
         explorer.state.diagnostic = name
         used[name] = (view.threshold.visible, view.strata.visible)
     assert {n for n, (threshold, _) in used.items() if threshold} == {"reliability", "neighbourhoods"}
@@ -169,7 +166,7 @@ def test_one_time_one_member_and_no_oracle_are_said(library):
     explorer = Explorer(library, run="bare", variable="reflectivity", tab="calibration")
     explorer.state.threshold = 15.0
     view = explorer.views["calibration"]
-    for name in NAMES:
+    for name in DIAGNOSTICS:
         explorer.state.diagnostic = name
         assert "nan" not in explorer.headline.object.lower(), name
         for words in ("One member only", "One time only", "No oracle"):
@@ -201,14 +198,14 @@ def test_a_truth_that_was_not_observed_is_said(tmp_path):
     tree["truth"]["reflectivity"][2] = np.nan
     library = parts.library(tmp_path, trees={"a": tree})
     explorer = Explorer(library, variable="reflectivity", tab="calibration", time=2, scope="case")
-    for name in NAMES:
+    for name in DIAGNOSTICS:
         explorer.state.diagnostic = name
         assert "choose other times" in explorer.headline.object, name
     explorer.state.scope = "run"
     assert "nan" not in explorer.headline.object
 
 
-@pytest.mark.parametrize("diagnostic", NAMES)
+@pytest.mark.parametrize("diagnostic", DIAGNOSTICS)
 def test_the_code_shown_draws_the_same_figure_and_the_csv_its_numbers(
     run, library, explorer, diagnostic, tmp_path, monkeypatch
 ):
@@ -293,7 +290,7 @@ def test_no_session_outlives_its_page(serve, library):
     def make():
         explorer = Explorer(library)
         alive.add(explorer)
-        for name in NAMES:
+        for name in DIAGNOSTICS:
             explorer.state.param.update(tab="calibration", diagnostic=name)
         return explorer.page()
 

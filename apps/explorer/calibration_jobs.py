@@ -11,7 +11,7 @@ import pandas as pd
 import xarray as xr
 
 from apps.explorer.sentences import by_lot, verdict_text
-from apps.explorer.state import ExplorerState
+from apps.explorer.state import DIAGNOSTICS, ExplorerState
 from apps.parts.labels import time_label
 from apps.parts.runs import Run
 from labkit.plots.colours import SOURCE_LABELS
@@ -22,26 +22,7 @@ from labkit.verify.verdicts import Verdict, judge
 MAX_VALUES = 60_000_000
 FEW_TIMES = 4
 
-# Title, module of `labkit.verify` and of `labkit.plots`, and the name before `_data` and `_table` in the one and
-# `_figure` in the other. The modules are imported on the scoring thread: compiling the scores takes seconds, which the
-# first page should not wait for.
-DIAGNOSTICS = {
-    "ranks": ("Ranks and spread", "calibration", "calibration"),
-    "reliability": ("Reliability and ROC", "probability", "reliability"),
-    "neighbourhoods": ("Neighbourhoods", "neighbourhood", "fss"),
-    "distributions": ("Distributions", "distributions", "distribution"),
-    "strata": ("By stratum", "strata", "strata"),
-    "maps": ("Maps", "score_maps", "score_maps"),
-}
 WITH_THRESHOLD = ("reliability", "neighbourhoods")
-STRATA = {
-    "Season": "season",
-    "Hour of the day": "hour",
-    "Land and sea": "surface",
-    "Height of the ground": "height",
-    "Rain of the coarse input": "rain",
-    "Ensemble mean": "mean",
-}
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,6 @@ from functools import partial
 import panel as pn
 
 from apps.explorer.calibration_jobs import (
-    DIAGNOSTICS,
-    STRATA,
     WITH_THRESHOLD,
     Asked,
     asked_of,
@@ -20,8 +18,10 @@ from apps.explorer.calibration_jobs import (
 )
 from apps.explorer.calibration_pictures import PICTURES, MapsPicture, Picture
 from apps.explorer.probability_view import fit_threshold, threshold_slider
+from apps.explorer.state import DIAGNOSTICS
 from apps.parts.runs import Run
 from apps.parts.view import View, choice, column, failure, html, select, set_text, widgets
+from labkit.verify.strata import STRATA
 
 
 class CalibrationView(View):
@@ -33,7 +33,7 @@ class CalibrationView(View):
         titles = {title: key for key, (title, _, _) in DIAGNOSTICS.items()}
         scopes = {"All times": "run", "This time": "case"}
         self.threshold = threshold_slider(self.state, width=260)
-        self.strata = select(state.strata, STRATA, "Split by", width=220)
+        self.strata = select(state.strata, {title: by for by, title in STRATA.items()}, "Split by", width=220)
         controls = widgets(
             select(state.diagnostic, titles, "Diagnostic", width=220),
             choice(state.scope, scopes, "Made of", visible=len(run.times) > 1),

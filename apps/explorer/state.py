@@ -6,10 +6,20 @@ import param
 from param.parameterized import batch_call_watchers
 
 from apps.parts.place import Place, box_within, clamp
+from labkit.verify.strata import STRATA
 
 PRODUCTS = ("paintball", "spaghetti", "matched", "neighbourhood", "envelope", "extremes", "clusters")
-DIAGNOSTICS = ("ranks", "reliability", "neighbourhoods", "distributions", "strata", "maps")
-STRATA = ("season", "hour", "surface", "height", "rain", "mean")
+# Title, module of `labkit.verify` and of `labkit.plots`, and the name before `_data` and `_table` in the one and
+# `_figure` in the other. The modules are imported on the scoring thread: compiling the scores takes seconds, which the
+# first page should not wait for.
+DIAGNOSTICS = {
+    "ranks": ("Ranks and spread", "calibration", "calibration"),
+    "reliability": ("Reliability and ROC", "probability", "reliability"),
+    "neighbourhoods": ("Neighbourhoods", "neighbourhood", "fss"),
+    "distributions": ("Distributions", "distributions", "distribution"),
+    "strata": ("By stratum", "strata", "strata"),
+    "maps": ("Maps", "score_maps", "score_maps"),
+}
 URL_NAMES = {
     "run": "run",
     "variable": "var",

@@ -37,7 +37,7 @@ class Densities:
         self.resolved = {s: ColumnDataSource({"x": [], "y": []}) for s in ("prediction", "regression", "interpolation")}
         style = {"color": SOURCE_COLOURS["prediction"]}
         self.upper.multi_line("xs", "ys", source=self.members, line_width=0.8, alpha=0.35, **style)
-        self.upper.varea("x", "low", "high", source=self.band, color=SOURCE_COLOURS["truth"], alpha=0.25)
+        self.sure = self.upper.varea("x", "low", "high", source=self.band, color=SOURCE_COLOURS["truth"], alpha=0.25)
         self.lower.varea("x", "low", "high", source=self.spread, alpha=0.25, **style)
         self.lines = {s: _line(self.upper, s) for s in ORDER}
         self.ratios = {s: _line(self.lower, s, legend=False) for s in ORDER if s != "truth"}
@@ -71,6 +71,8 @@ class Densities:
         put(self.members, {"xs": [k] * len(own), "ys": list(own.values)} if drawn else {"xs": [], "ys": []})
         put(self.band, _between(k, band))
         self.lower.visible = "truth" in means
+        self.upper.xaxis.axis_label = None if self.lower.visible else "wavelength [km]"
+        self.sure.glyph.fill_color = SOURCE_COLOURS[judge_of(means)]
         if self.lower.visible:
             self._show_ratios(means, own, k)
         self._fit(judge.values, k)
@@ -114,7 +116,7 @@ class Correlations:
             title="Autocorrelation", height=340, x_range=Range1d(0, 1), y_range=Range1d(-0.4, 1.05), **_LOOK
         )
         self.band = ColumnDataSource({"x": [], "low": [], "high": []})
-        plot.varea("x", "low", "high", source=self.band, color=SOURCE_COLOURS["truth"], alpha=0.25)
+        self.sure = plot.varea("x", "low", "high", source=self.band, color=SOURCE_COLOURS["truth"], alpha=0.25)
         self.lines = {s: _line(plot, s) for s in ORDER}
         plot.add_layout(Span(location=0, dimension="width", line_color="#888888"))
         self.spans, self.labels = {}, {}
@@ -148,7 +150,9 @@ class Correlations:
             put(data, _columns(lag, rho.get(source)))
         show_named(self.figure, rho)
         put(self.band, _between(lag, band))
+        colour = self.sure.glyph.fill_color = SOURCE_COLOURS[judge_of(rho)]
         for name, title, _ in LENGTHS:
+            self.spans[name].line_color = colour
             at = lengths.get(name, np.nan)
             there = bool(np.isfinite(at))
             self.spans[name].visible = there

@@ -163,7 +163,9 @@ def correlation_data(
         drawn = autocorrelation_draws(judged, draws=draws, **options).compute()
         band = interval(drawn)
         found = decorrelation_lengths(drawn)
-        bounds = {name: tuple(float(v) for v in length_interval(found[name])) for name in found.data_vars}
+        furthest = float(drawn.lag.max())
+        sure = {name: length_interval(found[name]) for name in found.data_vars}
+        bounds = {name: tuple(float(v) for v in each.where(each <= furthest)) for name, each in sure.items()}
     options["direction"] = "rose"
     roses = {s: autocorrelation(a, **options) for s, a in fields.items() if s in ("truth", "prediction")}
     rose = {s: decorrelation_lengths(a).e_folding.compute() for s, a in roses.items()}
