@@ -20,7 +20,7 @@ from scipy.stats import ttest_1samp
 from labkit.verify.autocorrelation import autocorrelation_draws, decorrelation_lengths
 from labkit.verify.bootstrap import chance, interval, length_interval, resampled_means
 from labkit.verify.compare import SCORES, paired_scores
-from labkit.verify.roles import flatness, pit_tables
+from labkit.verify.exchangeability import flatness, pit_tables
 from labkit.verify.scores import cell_statistics, cell_sums
 
 LENGTHS, LAGS = (16, 32, 96, 365), (0.0, 0.5, 0.8, 0.95)

@@ -36,7 +36,7 @@ def calibration_figure(tree: xr.DataTree, variable: str, *, times=None, seed: in
 def rank_histogram_axes(axis: Axes, counts: Mapping[str, xr.DataArray], flat: xr.Dataset | None = None) -> None:
     """Relative frequency of the truth's rank, 1 where flat: bars for the model, a line for the oracle.
 
-    flat: `roles.flatness` of the model, drawn as the band that a member in the role of the truth keeps to.
+    flat: `exchangeability.flatness` of the model, drawn as the band that a member in the role of the truth keeps to.
     """
     if flat is not None:
         edges = np.arange(flat.sizes["bin"] + 1) - 0.5

@@ -9,7 +9,7 @@ import pandas as pd
 import xarray as xr
 from scipy.stats import binom
 
-from labkit.verify.roles import flatness, pit_tables
+from labkit.verify.exchangeability import flatness, pit_tables
 from labkit.verify.scores import MEMBER, anomalies, crps_by_size
 from labkit.verify.selection import judged
 from labkit.verify.spread_skill import binned_spread_skill

@@ -19,7 +19,7 @@ from labkit.errors import DataError
 from labkit.grid import SPACE
 from labkit.verify.bootstrap import interval, resampled_means
 from labkit.verify.calibration import cell_uniform, ranks
-from labkit.verify.roles import flatness, pit_tables
+from labkit.verify.exchangeability import flatness, pit_tables
 from labkit.verify.scores import MEMBER, anomalies
 from labkit.verify.selection import judged, table_by_source, variable_of
 from labkit.verify.slabs import whole
@@ -32,8 +32,8 @@ AT_ONCE = 100_000_000  # comparisons, each a byte or a few
 
 @dataclass(frozen=True)
 class Distributions:
-    """By source: `pit`, as of `roles.flatness` in ten bins; `quantiles` by level and `shares` by threshold, as of
-    `distributions.tails`. With few times the truth's own bounds are NaN, with one member the members'."""
+    """By source: `pit`, as of `exchangeability.flatness` in ten bins; `quantiles` by level and `shares` by threshold,
+    as of `distributions.tails`. With few times the truth's own bounds are NaN, with one member the members'."""
 
     pit: dict[str, xr.Dataset]
     quantiles: dict[str, xr.Dataset]

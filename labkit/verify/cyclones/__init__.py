@@ -9,12 +9,12 @@
 Works on 10 m wind alone; sea-level pressure is used where it is given.
 """
 
+from labkit.verify.cyclones.detection import WEAK, find
 from labkit.verify.cyclones.ensembles import cone, mean_track, strike_probability
-from labkit.verify.cyclones.finding import WEAK, find
-from labkit.verify.cyclones.searching import Limits
 from labkit.verify.cyclones.structure import intensity, profiles
 from labkit.verify.cyclones.study import study
 from labkit.verify.cyclones.tracks import along_and_across, join, nearest, track_error
+from labkit.verify.cyclones.vortex_search import Limits
 
 __all__ = [
     "WEAK",

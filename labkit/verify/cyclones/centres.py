@@ -1,6 +1,6 @@
 """Where the centre of a vortex is, below the size of a cell: by pressure, by vorticity.
 
-All of it is about one field at a time, in fractional cells; `find` in `finding.py` is its face for xarray.
+All of it is about one field at a time, in fractional cells; `find` in `detection.py` is its face for xarray.
 """
 
 from __future__ import annotations

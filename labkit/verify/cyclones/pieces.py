@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from labkit.errors import Cancelled
-from labkit.verify.cyclones.ground import SPACE
+from labkit.verify.cyclones.local_grid import SPACE
 
 CELLS = 100_000  # of a piece of fields in memory
 LOOK_S = 0.2  # between two looks at whether it was cancelled

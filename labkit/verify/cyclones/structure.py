@@ -9,8 +9,8 @@ import xarray as xr
 
 from labkit.errors import DataError
 from labkit.verify.cyclones.centres import pressure_centre
-from labkit.verify.cyclones.finding import PRESSURE, WIND, _whole, moving, over_times
-from labkit.verify.cyclones.ground import SPACE, Ground, upright
+from labkit.verify.cyclones.detection import PRESSURE, WIND, _whole, moving, over_times
+from labkit.verify.cyclones.local_grid import SPACE, LocalGrid, upright
 from labkit.verify.cyclones.polar import Rings, around, around_wind, waves
 from labkit.winds import KNOT
 
@@ -94,7 +94,7 @@ def _applied(function, fields, centres, names, dims, quantities, attrs, radius=N
     return result
 
 
-def _each(function, *arrays, n: int, ground: Ground, count: int, names, **options) -> np.ndarray:
+def _each(function, *arrays, n: int, ground: LocalGrid, count: int, names, **options) -> np.ndarray:
     """`function` of each centre and its fields; the fields' leading axes come last of the centres' (a vortex axis has
     no own fields)."""
     lead = np.broadcast_shapes(*(a.shape for a in arrays[:n]), *(a.shape[:-2] for a in arrays[n:]))
@@ -110,7 +110,7 @@ def _each(function, *arrays, n: int, ground: Ground, count: int, names, **option
     return result
 
 
-def _intensities(fields: dict, ground: Ground, row: float, col: float, radius_km: float) -> np.ndarray:
+def _intensities(fields: dict, ground: LocalGrid, row: float, col: float, radius_km: float) -> np.ndarray:
     spacing = ground.spacing(row, col)
     rings = Rings.about(row, col, spacing, _radii(spacing))
     u, v = (rings.sample(fields[name]) for name in WIND)
@@ -156,7 +156,7 @@ def _waves(rings: Rings, tangential: np.ndarray, radial: np.ndarray, ring: np.nd
     }
 
 
-def _profiles(fields: dict, ground: Ground, row: float, col: float, radius_km: float, *, radii) -> np.ndarray:
+def _profiles(fields: dict, ground: LocalGrid, row: float, col: float, radius_km: float, *, radii) -> np.ndarray:
     rings = Rings.about(row, col, ground.spacing(row, col), radii)
     u, v = (rings.sample(fields[name]) for name in WIND)
     radial, tangential = rings.turned(u, v)

@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from labkit.errors import DataError
-from labkit.verify.cyclones.finding import PRESSURE, WEAK, WIND, find
+from labkit.verify.cyclones.detection import PRESSURE, WEAK, WIND, find
 from labkit.verify.cyclones.pieces import Piece, cut, joined, side_by_side
 from labkit.verify.cyclones.structure import intensity, profiles
 from labkit.verify.cyclones.tracks import TRACK, join, nearest

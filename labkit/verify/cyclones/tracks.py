@@ -13,7 +13,7 @@ from scipy.optimize import linear_sum_assignment
 
 from labkit.errors import DataError
 from labkit.sphere import KM_PER_DEGREE, distance_km, wrapped
-from labkit.verify.cyclones.finding import VORTEX
+from labkit.verify.cyclones.detection import VORTEX
 
 TRACK = "track"
 LEAD_TIME = re.compile(r"(\d{10})[fF+](\d{1,4})")

@@ -10,7 +10,7 @@ from scipy.ndimage import uniform_filter
 from labkit.errors import DataError
 from labkit.verify.calibration import flat_band, rank_histogram
 from labkit.verify.distributions import pit_histogram
-from labkit.verify.roles import flatness, pit_tables
+from labkit.verify.exchangeability import flatness, pit_tables
 
 TIMES, SIDE = 10, 12
 
@@ -27,7 +27,7 @@ def ensemble(
 
 def test_the_truths_own_role_is_the_rank_histogram(rng, monkeypatch):
     members, truth = ensemble(rng)
-    monkeypatch.setattr("labkit.verify.roles.SLAB", 300)  # a few cells at a time
+    monkeypatch.setattr("labkit.verify.exchangeability.SLAB", 300)  # a few cells at a time
     own = pit_tables(members, truth, seed=0).isel(role=0).sum("time")
     np.testing.assert_array_equal(own.o, rank_histogram(members, truth, seed=5))
     ten = pit_tables(members, truth, seed=0, bins=4).isel(role=0).sum("time")

@@ -9,8 +9,8 @@ import xarray as xr
 
 from labkit.errors import DataError
 from labkit.verify.cyclones.centres import pressure_centre, vorticity_centre
-from labkit.verify.cyclones.ground import SPACE, Ground, upright
-from labkit.verify.cyclones.searching import Candidate, Limits, search
+from labkit.verify.cyclones.local_grid import SPACE, LocalGrid, upright
+from labkit.verify.cyclones.vortex_search import Candidate, Limits, search
 from labkit.verify.slabs import whole
 
 WIND = ("u10", "v10")
@@ -64,7 +64,7 @@ def find(fields: xr.Dataset, *, count: int = 1, by: str | None = None, limits: L
     return result.assign({name: numbered(result[name]) for name in ("row", "col")})
 
 
-def placed(found: xr.Dataset, ground: Ground) -> xr.Dataset:
+def placed(found: xr.Dataset, ground: LocalGrid) -> xr.Dataset:
     """`x`, `y`, `lat`, `lon` of centres that have `row` and `col`, with units."""
     parts = xr.apply_ufunc(
         lambda row, col: np.stack(list(ground.place(row, col).values()), axis=-1),
@@ -110,7 +110,7 @@ def _whole(fields: xr.Dataset, name: str) -> xr.DataArray:
     return whole(fields[name])
 
 
-def _find(u, v, p=None, *, ground: Ground, count: int, by: str, limits: Limits) -> np.ndarray:
+def _find(u, v, p=None, *, ground: LocalGrid, count: int, by: str, limits: Limits) -> np.ndarray:
     """(..., y, x) -> (..., vortex, quantity)."""
     lead = np.broadcast_shapes(*(a.shape[:-2] for a in (u, v)))
     flat = [
@@ -130,7 +130,7 @@ def _find(u, v, p=None, *, ground: Ground, count: int, by: str, limits: Limits) 
     return result.reshape(*lead, count, len(FOUND))
 
 
-def _refined(by: str, candidate: Candidate, u, v, p, ground: Ground) -> tuple[float, float]:
+def _refined(by: str, candidate: Candidate, u, v, p, ground: LocalGrid) -> tuple[float, float]:
     place = candidate.row, candidate.col
     if not all(0 <= k <= n - 1 for k, n in zip(place, ground.shape, strict=True)):
         return place  # beyond the grid there is neither pressure nor vorticity to go by

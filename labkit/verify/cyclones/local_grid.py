@@ -20,7 +20,7 @@ THIN = 100  # rows and columns that tell which way a grid runs
 
 
 @dataclass(frozen=True, eq=False)
-class Ground:
+class LocalGrid:
     """A grid of cells (y, x): on a plane with axes in km, or on the sphere with latitudes and longitudes in degrees.
 
     Distances about a point are those of the map's own scale there, along the grid's axes: right to 2 % within 300 km
@@ -35,7 +35,7 @@ class Ground:
     lon: np.ndarray | None
 
     @classmethod
-    def of(cls, fields: xr.Dataset | xr.DataArray) -> "Ground":
+    def of(cls, fields: xr.Dataset | xr.DataArray) -> "LocalGrid":
         """The ground under fields (..., y, x): from latitudes and longitudes where these are known, else from the
         coordinates `y` and `x` in km (or another unit of length that they name). DataError where there is neither, and
         where positions change with time or neighbours lie apart."""
@@ -107,14 +107,14 @@ class Ground:
         return step((i - 1, j), (i + 1, j)), step((i, j - 1), (i, j + 1))
 
 
-def upright(fields: xr.Dataset) -> tuple[xr.Dataset, Ground, Callable[[xr.DataArray], xr.DataArray]]:
+def upright(fields: xr.Dataset) -> tuple[xr.Dataset, LocalGrid, Callable[[xr.DataArray], xr.DataArray]]:
     """The fields with rows from south to north and columns from west to east, their ground, and what turns a `row` or
     `col` there into that of the grid as it came, and back. DataError for a grid that is a mirror image even so."""
     fields = fields if set(SPACE) <= set(fields.dims) else with_common_dims(fields)
     thinned = {axis: slice(None, None, max(1, fields.sizes[axis] // THIN)) for axis in SPACE if axis in fields.sizes}
     turned = backward(_where(fields).isel(thinned, missing_dims="ignore"), WHAT) if len(thinned) == 2 else []
     fields = fields.isel({axis: slice(None, None, -1) for axis in turned})
-    ground = Ground.of(fields)
+    ground = LocalGrid.of(fields)
     if ground.lat is not None and ground.mirrored:
         found, expected = "columns that lead to the left of rows", "rows to the north and columns to the east"
         raise _misfit(found, expected, "put the positions right, or turn the grid")
