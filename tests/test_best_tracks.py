@@ -8,7 +8,7 @@ import pytest
 import xarray as xr
 
 from labkit.data import public
-from labkit.data.best_tracks import BestTracks, read_best_tracks, track
+from labkit.data.tracks.best_tracks import BestTracks, read_best_tracks, track
 from labkit.errors import DataError
 from labkit.sphere import distance_km
 from labkit.verify.cyclones import along_and_across, nearest, track_error

@@ -22,7 +22,7 @@ from labkit.border import SMALL_BYTES, check_size, parse_yaml, read_json, read_y
 from labkit.cli import main
 from labkit.data.batches import Batches, load
 from labkit.data.files import open_files
-from labkit.data.pgm import read_header, read_image
+from labkit.data.radar.pgm import read_header, read_image
 from labkit.data.statistics import Statistics, compute_statistics
 from labkit.errors import CheckpointError, ConfigError, DataError
 from labkit.store.checkpoints import load_checkpoint

@@ -12,10 +12,10 @@ import xarray as xr
 import yaml
 
 from labkit.data import public
-from labkit.data.best_tracks import BestTracks, track
 from labkit.data.cases import Case, best_track, case, cases
 from labkit.data.catalogue import open_pairs
 from labkit.data.idealised.reader import IdealisedConfig, world
+from labkit.data.tracks.best_tracks import BestTracks, track
 from labkit.errors import ConfigError, DataError
 from labkit.sphere import distance_km
 

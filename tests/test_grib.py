@@ -11,9 +11,9 @@ import pytest
 import xarray as xr
 from tiny_grib import LAT, LON, grib
 
-from labkit.data import messages as grib_messages
 from labkit.data.era5 import open_era5
 from labkit.data.grib import forecast_tree, open_grib
+from labkit.data.grib import messages as grib_messages
 from labkit.errors import DataError
 from labkit.store.trees import open_tree
 

@@ -7,7 +7,7 @@ from tiny_grib import LAT, LON, field, grib, rain
 
 from labkit.cli import main
 from labkit.data.grib import open_grib
-from labkit.data.messages import read_messages
+from labkit.data.grib.messages import read_messages
 from labkit.errors import DataError
 from labkit.store.trees import open_tree
 

@@ -8,11 +8,11 @@ import numpy as np
 import pyproj
 import pytest
 
-from labkit.data import pgm, public, radar
+from labkit.data import public, radar
 from labkit.data.batches import Batches, load
 from labkit.data.pairs import rain_from_reflectivity
-from labkit.data.pgm import read_header
-from labkit.data.radar import open_radar, split_radar, window
+from labkit.data.radar import open_radar, pgm, split_radar, window
+from labkit.data.radar.pgm import read_header
 from labkit.data.statistics import compute_statistics
 from labkit.errors import DataError
 

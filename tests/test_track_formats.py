@@ -11,7 +11,7 @@ import pytest
 import xarray as xr
 from test_best_tracks import ATCF, IBTRACS, KNOT, MILE, TOKYO, read, refused
 
-from labkit.data.best_tracks import read_best_tracks, track
+from labkit.data.tracks.best_tracks import read_best_tracks, track
 from labkit.errors import DataError
 
 HEADER = "track_id,time,lat,lon,wind,slp\n"

@@ -12,15 +12,15 @@ import xarray as xr
 
 from apps.parts.library import Library, open_library, short
 from apps.parts.runs import Run
-from labkit.data.best_tracks import AGENCIES, BestTracks, read_best_tracks, track
 from labkit.data.cases import TRACKS, Case, cases, near_taiwan
 from labkit.data.public import present
+from labkit.data.tracks.best_tracks import AGENCIES, BestTracks, read_best_tracks, track
 from labkit.errors import DataError, LabError
 from labkit.plots.geography import locate
 from labkit.variables import plain
 
 WITHIN_KM = 300.0
-_IMPORTS = ("from labkit.data.best_tracks import track", "from labkit.data.cases import near_taiwan")
+_IMPORTS = ("from labkit.data.tracks.best_tracks import track", "from labkit.data.cases import near_taiwan")
 BEST_DASHES = ([7, 3], [2, 2], [9, 3, 2, 3])  # of the first, second and third agency
 OF_BEST = {"max_wind": "wind", "rmw": "rmw", "min_pressure": "pressure"}  # what a best track says of a measure
 ENDINGS = (".csv", ".dat", ".txt", ".bst", ".all", ".gz")
@@ -136,7 +136,7 @@ def _tables(agency: str, path: Path, problems: list[str]) -> list[Table]:
     ):
         tracks += [("tokyo", other)] if (other := _tried(partial(read_best_tracks, agency="tokyo"), path, [])) else []
     problems += [short(f"{path.name}, in part: {table.notice}") for _, table in tracks if table.notice]
-    imports = ("from labkit.data.best_tracks import read_best_tracks, track",)
+    imports = ("from labkit.data.tracks.best_tracks import read_best_tracks, track",)
     arguments = [f"{str(path)!r}" + (f", agency={name!r}" if name else "") for name, _ in tracks]
     return [
         Table(table, imports, f"read_best_tracks({argument})")

@@ -91,8 +91,8 @@ def _check_outputs(options: argparse.Namespace) -> None:
 
 
 def _best_track(options: argparse.Namespace):
-    from labkit.data.best_tracks import read_best_tracks
     from labkit.data.cases import best_track, case
+    from labkit.data.tracks.best_tracks import read_best_tracks
     from labkit.errors import ConfigError
 
     if options.case:
@@ -119,7 +119,7 @@ def _at_times(storm, times):
     """The best track at the times of the fields; DataError where it has none of them."""
     import numpy as np
 
-    from labkit.data.best_tracks import track
+    from labkit.data.tracks.best_tracks import track
     from labkit.errors import DataError
 
     reference = track(storm, times)

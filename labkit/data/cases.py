@@ -17,8 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_core import PydanticCustomError
 
 from labkit.border import CONFIG_BYTES, parse_yaml, read_text
-from labkit.data.best_tracks import BestTracks, read_best_tracks
 from labkit.data.public import datasets, fetch, present
+from labkit.data.tracks.best_tracks import BestTracks, read_best_tracks
 from labkit.errors import ConfigError, DataError
 
 IDEALISED = "idealised"

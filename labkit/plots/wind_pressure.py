@@ -95,7 +95,7 @@ def _best(axis: Axes, best_track: xr.Dataset, averaging_min: int) -> None:
             "winds of the best track",
             found="no word of their averaging",
             expected="averaging_min among the attributes of `wind`",
-            todo="take it from labkit.data.best_tracks.track, which states it",
+            todo="take it from labkit.data.tracks.best_tracks.track, which states it",
         )
     factor = averaging_factor(int(minutes), averaging_min)
     said = f"Best track, {minutes}-minute mean" + (f" × {factor:.2f}" if factor != 1 else "")

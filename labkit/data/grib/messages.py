@@ -14,7 +14,7 @@ import numpy as np
 import pyproj
 import xarray as xr
 
-from labkit.data.grib_grids import coordinates_of, laid_out, shape_of
+from labkit.data.grib.grids import coordinates_of, laid_out, shape_of
 from labkit.errors import DataError
 from labkit.variables import canonical
 

@@ -1,7 +1,7 @@
 """Best tracks of tropical cyclones, with the averaging of their winds stated: chosen, interpolated, converted.
 
 Agencies average the wind over different times: JTWC over 1 minute, Tokyo over 10. A table here has one agency's winds
-only and says which; `averaged_over` is the one place where they are converted. `labkit.data.best_tracks` reads them.
+only and says which; `averaged_over` is the one place where they are converted. `best_tracks` reads them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from labkit.data.track_rows import in_utc
+from labkit.data.tracks.rows import in_utc
 from labkit.errors import DataError
 from labkit.sphere import distance_km, wrapped
 from labkit.winds import averaging_factor

@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from labkit.data.track_files import TOKYO_GRADES
-from labkit.data.track_rows import (
+from labkit.data.tracks.files import TOKYO_GRADES
+from labkit.data.tracks.rows import (
     HECTOPASCAL,
     NAUTICAL_MILE,
     QUADRANTS,

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyproj
 
-from labkit.data.composites import (
+from labkit.data.radar.composites import (
     Coding,
     Composite,
     quantity_of,

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 
-from labkit.data.track_rows import (
+from labkit.data.tracks.rows import (
     HECTOPASCAL,
     NAUTICAL_MILE,
     QUADRANTS,

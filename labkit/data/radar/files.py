@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from labkit.data import pgm
-from labkit.data.composites import REFLECTIVITY, Coding, Composite, quantity_of, unknown_quantity
-from labkit.data.geotiff import tiff_composites
+from labkit.data.grib.messages import cells, read_messages, values
 from labkit.data.intervals import millimetres
-from labkit.data.messages import cells, read_messages, values
-from labkit.data.radar_hdf5 import hdf5_composites
+from labkit.data.radar import pgm
+from labkit.data.radar.composites import REFLECTIVITY, Coding, Composite, quantity_of, unknown_quantity
+from labkit.data.radar.geotiff import tiff_composites
+from labkit.data.radar.hdf5 import hdf5_composites
 from labkit.errors import DataError
 from labkit.sphere import KM_PER_DEGREE, wrapped
 from labkit.units import factor_and_offset

@@ -12,6 +12,7 @@ import dask.array as da
 import numpy as np
 import xarray as xr
 
+from labkit.data.grib.messages import Message, alike, cells, read_messages, values
 from labkit.data.intervals import (
     is_amount,
     is_precipitation,
@@ -22,7 +23,6 @@ from labkit.data.intervals import (
     unknown_interval,
 )
 from labkit.data.latlon import Box, laid_out, pick
-from labkit.data.messages import Message, alike, cells, read_messages, values
 from labkit.errors import DataError
 from labkit.units import check_told, parsed
 from labkit.variables import at_pressure, canonical

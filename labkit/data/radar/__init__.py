@@ -10,12 +10,12 @@ import dask.array as da
 import numpy as np
 import xarray as xr
 
-from labkit.data.composites import RAIN, REFLECTIVITY, Coding, Composite
 from labkit.data.pairs import Pairs, rain_from_reflectivity, reflectivity_from_rain
 from labkit.data.parts import Samples, Times, first_and_last, part_of
-from labkit.data.pgm import EARTH_RADIUS_M
 from labkit.data.public import datasets, fetch
-from labkit.data.radar_files import frames_in
+from labkit.data.radar.composites import RAIN, REFLECTIVITY, Coding, Composite
+from labkit.data.radar.files import frames_in
+from labkit.data.radar.pgm import EARTH_RADIUS_M
 from labkit.data.regrid import block_mean
 from labkit.errors import DataError
 from labkit.variables import canonical

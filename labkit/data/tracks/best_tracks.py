@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from labkit.data import track_files, track_tables
-from labkit.data.storm_tracks import BestTracks, track
-from labkit.data.track_rows import Rows, collected, lines_of, merged, open_text
+from labkit.data.tracks import files, tables
+from labkit.data.tracks.rows import Rows, collected, lines_of, merged, open_text
+from labkit.data.tracks.storm_tracks import BestTracks, track
 from labkit.errors import DataError
 
 __all__ = ["AGENCIES", "BestTracks", "read_best_tracks", "track"]
@@ -90,11 +90,11 @@ def _kind(path: Path) -> str:
         text = line.strip()
         known = {
             "tokyo": text.startswith("66666"),
-            "stitched": bool(track_tables.START.match(text)),
-            "hurdat2": bool(track_files.HURDAT2_HEADER.match(text)),
-            "atcf": bool(track_files.ATCF_LINE.match(text)),
+            "stitched": bool(tables.START.match(text)),
+            "hurdat2": bool(files.HURDAT2_HEADER.match(text)),
+            "atcf": bool(files.ATCF_LINE.match(text)),
         }
-        if kind := next((name for name, fits in known.items() if fits), "") or track_tables.kind_of(text):
+        if kind := next((name for name, fits in known.items() if fits), "") or tables.kind_of(text):
             return kind
     return ""
 
@@ -103,18 +103,18 @@ def _opened(path: Path, kind: str, agency: str | None, averaging_min: int | None
     """Name of the agency, averaging of its winds, the rows, and what is assumed."""
     if kind in ("ibtracs", "netcdf"):
         asked = _asked(agency or "usa", _IBTRACS)
-        rows = track_tables.ibtracs(path, asked.upper(), netcdf=kind == "netcdf")
+        rows = tables.ibtracs(path, asked.upper(), netcdf=kind == "netcdf")
         return AGENCIES[asked][0], _stated(*AGENCIES[asked], averaging_min), rows, ""
     if kind == "plain":
-        return *_of_plain(agency, averaging_min), track_tables.plain(path), ""
+        return *_of_plain(agency, averaging_min), tables.plain(path), ""
     if kind in ("nodes", "stitched"):
         _asked(agency or MODEL, (MODEL.lower(),))
-        rows, assumed = (track_tables.nodes(path), "") if kind == "nodes" else _of_nodes(path, columns)
+        rows, assumed = (tables.nodes(path), "") if kind == "nodes" else _of_nodes(path, columns)
         return MODEL, averaging_min, rows, assumed
     own = {"tokyo": "tokyo", "hurdat2": "nhc"}.get(kind, "usa")
     if kind != "atcf":
         _asked(agency or own, (own, "usa") if own == "nhc" else (own,))
-    reader = {"tokyo": track_files.tokyo, "hurdat2": track_files.hurdat2, "atcf": track_files.atcf}[kind]
+    reader = {"tokyo": files.tokyo, "hurdat2": files.hurdat2, "atcf": files.atcf}[kind]
     return AGENCIES[own][0], _stated(*AGENCIES[own], averaging_min), reader(path), ""
 
 
@@ -132,15 +132,15 @@ def _of_plain(agency: str | None, averaging_min: int | None) -> tuple[str, int]:
 
 def _of_nodes(path: Path, columns: Sequence[str] | None) -> tuple[Rows, str]:
     if columns is not None:
-        return track_tables.stitched(path, columns), ""
-    first = next((line.split() for _, line in lines_of(path) if not track_tables.START.match(line)), [])
-    guessed = track_tables.guessed_columns(len(track_tables.values_of(first)))
+        return tables.stitched(path, columns), ""
+    first = next((line.split() for _, line in lines_of(path) if not tables.START.match(line)), [])
+    guessed = tables.guessed_columns(len(tables.values_of(first)))
     told = "columns=('lon', 'lat', ...), the --in_fmt of StitchNodes"
     if "wind" in guessed:
         assumed = f"Columns are taken for {', '.join(guessed)} (Pa, m/s), which the file does not say: {told}, does."
     else:
         assumed = f"Which columns are pressure and wind the file does not say: {told}, does. They are left unknown."
-    return track_tables.stitched(path), assumed
+    return tables.stitched(path), assumed
 
 
 def _asked(agency: str, known: tuple[str, ...]) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pyproj
 
-from labkit.data.composites import RAIN, REFLECTIVITY, Coding, Composite, axes_between, unknown_quantity
+from labkit.data.radar.composites import RAIN, REFLECTIVITY, Coding, Composite, axes_between, unknown_quantity
 from labkit.errors import DataError
 
 # Preferred first; ACRR is an amount within the time that the file tells.
