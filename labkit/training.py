@@ -145,13 +145,14 @@ class Trainer:
             try:
                 return self._backward(batch)
             except RuntimeError as error:
-                if not (isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)):
+                if not _out_of_memory(error):
                     raise
             self._halve()  # outside of the handler, whose traceback holds on to what was allocated
 
     def _backward(self, batch: Batch) -> Tensor:
         """Gradients of the batch, a micro-batch at a time. All randomness follows from the seed and the sample count,
-        so that a resumed run draws what the uninterrupted one would have drawn."""
+        so that a resumed run draws what the uninterrupted one would have drawn. Micro-batches count by their samples:
+        where masks hide unlike shares of them the gradient is not quite that of the whole batch."""
         self.network.train()
         self.optimiser.zero_grad(set_to_none=True)
         seed = (self.seed * 1_000_003 + self.samples) % 2**63
@@ -181,15 +182,18 @@ class Trainer:
         if self.hardware.device.type == "cuda":
             torch.cuda.empty_cache()
         if self.micro_batch == 1:
-            raise LabError(
-                f"memory for {self.stage}",
-                found=f"too little for a single sample on the {self.hardware.device.type}",
-                expected="room for one",
-                todo="train on crops (data.crop), with a smaller network or on a larger device",
-            )
+            raise self._too_little_memory("for a single sample")
         self.micro_batch //= 2
         tqdm.write(f"{self.stage}: out of memory, going on with micro-batches of {self.micro_batch}")
         self.folder.log(stage=self.stage, step=self.samples, micro_batch=self.micro_batch)
+
+    def _too_little_memory(self, what: str) -> LabError:
+        return LabError(
+            f"memory for {self.stage}",
+            found=f"too little {what} on the {self.hardware.device.type}",
+            expected="room for it",
+            todo="train on crops (data.crop), with a smaller network or on a larger device",
+        )
 
     def _validate(self, bar: tqdm) -> None:
         with torch.random.fork_rng(devices=[]):
@@ -244,11 +248,16 @@ class Trainer:
         check_header(path.name, header, self.header)
         with reading_checkpoint(path):
             state = unflatten(header["structure"], tensors)
-            self.network.load_state_dict(state["network"])
-            self.ema.network.load_state_dict(state["ema"])
-            self.optimiser.load_state_dict(state["optimiser"])
-            _lay_out_alike(self.optimiser)
-            self.losses = [loss.to(self.hardware.device) for loss in state["losses"]]
+            try:
+                self.network.load_state_dict(state["network"])
+                self.ema.network.load_state_dict(state["ema"])
+                self.optimiser.load_state_dict(state["optimiser"])
+                _lay_out_alike(self.optimiser)
+                self.losses = [loss.to(self.hardware.device) for loss in state["losses"]]
+            except RuntimeError as error:
+                if _out_of_memory(error):  # which is no damage of the file
+                    raise self._too_little_memory("to go on from the checkpoint") from error
+                raise
             self.batches.load_state_dict(header["batches"])
             self.position = header["batches"]
             self.samples, self.reported, self.micro_batch = (header[n] for n in ("samples", "reported", "micro_batch"))
@@ -273,6 +282,10 @@ def _parts(batch: Batch, size: int) -> list[Batch]:
     if size >= len(batch):
         return [batch]
     return [batch[start : start + size] for start in range(0, len(batch), size)]
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def _lay_out_alike(optimiser) -> None:

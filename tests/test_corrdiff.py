@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tiny_corrdiff import masked, silent, untrained, with_values
+from tiny_corrdiff import diffusion_loss, masked, silent, untrained, with_values
 
 from labkit import recipes
 from labkit.data import batches
@@ -99,7 +99,10 @@ def test_unobserved_pixels_count_for_nothing_in_either_loss(rng, with_mask):
         pairs = model.pairs("test")
     batch = batches.load(pairs, [0, 1, 2], model.statistics)
     hidden = torch.zeros_like(batch.target) if batch.mask is None else 1.0 - batch.mask.expand_as(batch.target).float()
-    losses = [(regression_loss, model.regression), (corrdiff._diffusion_loss(model, None), model.diffusion)]
+    losses = [
+        (regression_loss, model.regression),
+        (diffusion_loss(model), model.diffusion),
+    ]
     for loss, network in losses:
         values = []
         for change in (torch.zeros_like(batch.target), 50 * hidden, 50 * (1 - hidden)):
@@ -136,7 +139,7 @@ def test_both_losses_are_one_for_networks_that_know_nothing():
     model.residual_std = residual_std(model, pairs, range(len(pairs)))
     batch = batches.load(pairs, range(len(pairs)), model.statistics)
     assert float(regression_loss(model.regression, batch, None)) == pytest.approx(1, rel=0.05)
-    loss = corrdiff._diffusion_loss(model, None)
+    loss = diffusion_loss(model)
     found = [float(loss(model.diffusion, batch, torch.Generator().manual_seed(seed))) for seed in range(3)]
     assert np.mean(found) == pytest.approx(1, rel=0.05)
 

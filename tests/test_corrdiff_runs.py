@@ -11,9 +11,12 @@ import torch
 from tiny_corrdiff import STAGES, assert_same_run, masked, members, tiny_config, untrained
 
 from labkit import recipes
-from labkit.errors import Cancelled, OutOfSpace
+from labkit.data.batches import load
+from labkit.diffusion.patches import cut
+from labkit.errors import Cancelled, ConfigError, OutOfSpace
 from labkit.recipes import corrdiff, stages
 from labkit.recipes.drawing import draw_cases
+from labkit.recipes.regression import Regression
 from labkit.sampling import Schedule
 from labkit.store.checkpoints import checkpoint_hash, load_checkpoint
 from labkit.store.runs import RunFolder
@@ -146,3 +149,53 @@ def test_metrics_are_json_lines_of_both_stages(trained):
     for figure, steps in (("loss", (24, 48, 72, 96)), ("validation_score", (48, 96))):
         found = [(entry["stage"], entry["step"]) for entry in entries if figure in entry]
         assert found == [(stage, step) for stage in STAGES for step in steps]
+
+
+def test_crops_are_interpolated_from_beyond_their_edges_in_both_stages(tmp_path, monkeypatch):
+    """What the networks see of a crop is what they see of it when the whole domain is drawn."""
+    seen, conditions = [], Regression.conditions
+
+    def watched(network, batch):
+        seen.append((batch, conditions(network, batch)))
+        return seen[-1][1]
+
+    monkeypatch.setattr(Regression, "conditions", watched)
+    few = ["regression.samples=16", "diffusion.samples=16", "data.crop=[8, 8]"]
+    model = recipes.train(tiny_config(*few), tmp_path, quiet=True)
+    crops = [(batch, found) for batch, found in seen if batch.position is not None]
+    pairs = model.pairs("train")
+    assert sum(len(batch) for batch, _ in crops) == 32
+    for batch, found in crops:
+        whole = conditions(model.regression, load(pairs, batch.index.tolist(), model.statistics))
+        expected = cut(whole, torch.arange(len(batch)), batch.position, (8, 8))
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+
+def test_a_model_without_its_later_stages_draws_its_mean_and_says_so(copied):
+    model = recipes.load(copied.path, stages=("regression",))
+    assert not model.generative and set(model.networks) == {"regression"}
+    expected = checkpoint_hash(copied.checkpoint_path("regression"))
+    assert model.describe()["checkpoint_sha256"] == expected
+    for wrong in ((), ("diffusion",), ("diffusion", "regression")):
+        with pytest.raises(ConfigError, match="stages: found"):
+            recipes.load(copied.path, stages=wrong)
+
+
+def test_a_run_goes_on_though_the_lab_has_learnt_new_settings(copied):
+    """A setting that an older config.yaml does not name has its default."""
+    config = copied.load_config()
+    del config["data"]["mean_cache_mb"], config["sampler"]["rho"]
+    copied.save_config(config)
+    assert recipes.train(tiny_config(), copied.path, quiet=True).generative
+    with pytest.raises(ConfigError, match=r"another sampler\.rho"):
+        recipes.train(tiny_config("sampler.rho=5"), copied.path, quiet=True)
+
+
+def test_means_are_kept_only_where_those_of_all_samples_fit():
+    model = untrained()
+    pairs = model.pairs("train")
+    mb = len(pairs) * 4 * 16 * 16 * 2 / 2**20
+    for given, expected in ((2 * mb, 2 * mb), (mb / 2, 0.0)):
+        config = model.config.model_copy(update={"data": model.config.data.model_copy(update={"mean_cache_mb": given})})
+        model.config = config
+        assert corrdiff._room_mb(model, pairs) == expected

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from tiny_corrdiff import tiny_config, untrained
+from tiny_corrdiff import diffusion_loss, tiny_config, untrained
 
 from labkit import recipes
 from labkit.data import batches
@@ -78,7 +78,7 @@ def orography(model, pairs):
 def test_training_pairs_every_patch_with_its_own_place():
     model = patched_model()
     pairs, spy = model.pairs("train"), spied(model)
-    loss = corrdiff._diffusion_loss(model, corrdiff._whole_invariant(model, pairs))
+    loss = diffusion_loss(model, corrdiff._whole_invariant(model, pairs))
     with stream(model, pairs) as source:
         for _ in range(3):
             loss(model.diffusion, next(source), torch.Generator().manual_seed(0))
@@ -108,7 +108,7 @@ def test_training_and_drawing_show_the_network_the_same_of_a_patch():
     spy = spied(model)
     with stream(model, pairs) as source:
         batch = next(source)
-    corrdiff._diffusion_loss(model, corrdiff._whole_invariant(model, pairs))(
+    diffusion_loss(model, corrdiff._whole_invariant(model, pairs))(
         model.diffusion, batch, torch.Generator().manual_seed(0)
     )
     trained = spy.seen.pop()[0][:, 4:]

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from labkit.data.statistics import Statistics, compute_statistics
-from labkit.recipes import load_preset, open_part, train
+from labkit.recipes import corrdiff, load_preset, open_part, train
 from labkit.recipes.corrdiff import CorrDiff, CorrDiffConfig
 from labkit.recipes.drawing import draw_cases
 from labkit.recipes.model import Channels
@@ -77,6 +77,11 @@ def trained_run() -> Path:
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     train(tiny_config(), folder / "run", quiet=True)
     return folder / "run"
+
+
+def diffusion_loss(model, whole_invariant=None):
+    """The diffusion's loss with means that are remembered."""
+    return corrdiff._diffusion_loss(model, corrdiff._means(model, corrdiff.Remembered(320), whole_invariant))
 
 
 def silent(unet):

@@ -7,36 +7,29 @@ where the input has the channel, and residuals are divided by their own measured
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
 from labkit.data.batches import Batch
 from labkit.data.pairs import Pairs
 from labkit.data.samples import shared_invariant
-from labkit.diffusion.edm import EDM, edm_loss
+from labkit.diffusion.edm import EDM, check_sigma_data, edm_loss
 from labkit.diffusion.patches import cut
 from labkit.errors import ConfigError
 from labkit.models.unet import UNet
 from labkit.recipes.judging import Judge, ensemble_judge, load_in_turn, residual_std, rmse, spread_cases
 from labkit.recipes.model import Model, Stage, default_batch
 from labkit.recipes.regression import Regression, regression_loss
-from labkit.recipes.sections import NetworkConfig, RecipeConfig, StageConfig
+from labkit.recipes.sections import DiffusionConfig, NetworkConfig, RecipeConfig, StageConfig
 from labkit.recipes.stages import residual_std_in
 from labkit.store.checkpoints import checkpoint_hash, load_header
 from labkit.training import check_header
-
-
-class DiffusionConfig(StageConfig):
-    """The residual diffusion stage: the noise levels it learns, ln(sigma / sigma_data) ~ N(mean, std^2)."""
-
-    noise_mean: float = 0.0
-    noise_std: float = Field(1.2, gt=0)
 
 
 class CorrDiffConfig(RecipeConfig):
@@ -116,9 +109,9 @@ class CorrDiff(Model):
             windows = self.patching.trained_on(mean=True)
             return Stage(settings, regression_loss, _regression_judge(self, validation), windows)
         self.residual_std = _measured_residual_std(self, validation)
-        loss, judge = _diffusion_loss(self, _whole_invariant(self, train)), ensemble_judge(self, name, validation)
-        header = {"residual_std": self.residual_std.tolist()}
-        return Stage(settings, loss, judge, self.patching.trained_on(), header)
+        means = _means(self, Remembered(_room_mb(self, train)), _whole_invariant(self, train))
+        judge = ensemble_judge(self, name, validation)
+        return Stage(settings, _diffusion_loss(self, means), judge, self.patching.trained_on())
 
 
 RECIPE = CorrDiff
@@ -129,7 +122,8 @@ RECIPE = CorrDiff
 
 def _difference_std(model: CorrDiff, pairs: Pairs) -> Tensor:
     """Standard deviation (C,) of the target minus its baseline: what the regression's UNet has to learn."""
-    return rmse(model, load_in_turn(model, pairs, spread_cases(pairs, 128)), model.regression.baseline).clamp(min=1e-3)
+    found = rmse(model, load_in_turn(model, pairs, spread_cases(pairs, 128)), model.regression.baseline)
+    return check_sigma_data(found.clamp(min=1e-3))
 
 
 def _regression_judge(model: CorrDiff, validation: Pairs) -> Judge:
@@ -152,16 +146,15 @@ def _measured_residual_std(model: CorrDiff, validation: Pairs) -> Tensor:
     """What an earlier run measured, to the last bit, or where there is none the residuals on validation cases."""
     path = model.folder.checkpoint_path("diffusion-last")
     if not path.exists():
-        return residual_std(model, validation, spread_cases(validation, 64))
+        return check_sigma_data(residual_std(model, validation, spread_cases(validation, 64)))
     header = load_header(path)
     check_header(path.name, header, model.stage_header("diffusion"))
     return residual_std_in(model, path, header)
 
 
-def _diffusion_loss(model: CorrDiff, whole_invariant: Tensor | None):
-    """EDM's loss of the residuals, in units of their measured standard deviation; `whole_invariant` as in `_means`."""
+def _diffusion_loss(model: CorrDiff, means: Callable[[Tensor, Batch], Tensor]):
+    """EDM's loss of the residuals that `means(conditions, batch)` leave, in units of their standard deviation."""
     settings = model.config.diffusion
-    means = _means(model, Remembered(model.config.data.mean_cache_mb), whole_invariant)
 
     def loss(network: nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:
         conditions = model.regression.conditions(batch)
@@ -206,6 +199,12 @@ def _means(
         return cut(whole, torch.arange(len(batch)), batch.position, conditions.shape[-2:])
 
     return means
+
+
+def _room_mb(model: CorrDiff, pairs: Pairs) -> float:
+    """Room for means: none where those of all samples would not fit, since hardly a batch would then be known whole."""
+    needed = len(pairs) * len(model.channels.target) * math.prod(pairs.shape) * 2 / 2**20
+    return model.config.data.mean_cache_mb if needed <= model.config.data.mean_cache_mb else 0.0
 
 
 class Remembered:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -31,6 +31,8 @@ from labkit.store.checkpoints import checkpoint_hash
 from labkit.store.runs import RunFolder
 from labkit.training import Loss, Validate
 from labkit.variables import canonical, lookup
+
+DENOISER = "diffusion"  # the stage whose network draws members
 
 
 @dataclass(frozen=True)
@@ -55,20 +57,21 @@ class Channels:
 @dataclass(frozen=True)
 class Stage:
     """How one network is trained: `settings`, the loss, what judges it, on which windows (fine cells (y, x), None for
-    whole domains), and what its checkpoints say besides the model's header."""
+    whole domains)."""
 
     settings: StageConfig
     loss: Loss
     judge: Validate
     windows: tuple[int, int] | None = None
-    header: Mapping = field(default_factory=dict)
 
 
 class Model:
     """Networks with what they need: `config`, `channels`, `statistics`, the fine grid `shape` (y, x), and `factor`, the
     number of fine cells in a coarse one along each. Made by `labkit.recipes.train` or `load`.
 
-    networks: by stage, in the order of training; that of the last draws members where it is "diffusion".
+    networks: by stage, in the order of training. Members are drawn by the one of the stage "diffusion" (DENOISER), an
+    `EDM`, where there is one; it learns residuals in units of `residual_std`, which the stage measures and its
+    checkpoints keep. Its configuration is `diffusion` and `diffusion_network`, by which `patch-size --probe` measures.
     """
 
     Config: ClassVar[type[RecipeConfig]]
@@ -123,7 +126,7 @@ class Model:
         """Raise for what only a later stage would miss."""
 
     def stage(self, name: str, train: Pairs, validation: Pairs) -> Stage:
-        """How a stage is trained, the earlier ones being finished."""
+        """How a stage is trained, the earlier ones being finished; measures on the way what it learns in units of."""
         raise NotImplementedError
 
     def stage_header(self, name: str) -> dict:
@@ -135,7 +138,7 @@ class Model:
     @property
     def generative(self) -> bool:
         """Whether members differ: without a denoiser each is the mean."""
-        return "diffusion" in self.networks
+        return DENOISER in self.networks
 
     @property
     def header(self) -> dict:
@@ -203,7 +206,7 @@ class Model:
     def denoise(self, x: Tensor, sigma: Tensor, seen: Tensor, position: Tensor | None = None) -> Tensor:
         """One evaluation of the denoiser."""
         with self.hardware.autocast():
-            return self.networks["diffusion"].denoise(x, sigma, seen, position=position)
+            return self.networks[DENOISER].denoise(x, sigma, seen, position=position)
 
     def with_network(self, stage: str, network: nn.Module) -> "Model":
         """The same model with another network, such as an average of it."""
@@ -227,7 +230,7 @@ class Model:
         """How members of this model were made, for the attributes of output trees."""
         if self.folder is None:
             return {"model": self.config.recipe}
-        path = self.folder.checkpoint_path(self.stages[-1])
+        path = self.folder.checkpoint_path(list(self.networks)[-1])
         made = {"checkpoint": self.folder.path.name, "checkpoint_sha256": checkpoint_hash(path)}
         return {"model": self.config.recipe, **made, **self.patching.described()}
 

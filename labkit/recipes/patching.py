@@ -38,7 +38,6 @@ class Whole:
     """Networks that see whole domains; trained on crops of them where `crop` (fine cells (y, x)) says so."""
 
     crop: tuple[int, int] | None
-    whole_input = False  # whether windows come with the whole domain's coarse input
 
     def shape(self, domain: tuple[int, int], *, mean: bool = False) -> tuple[int, int]:
         """What the network of the mean, or the denoiser, is given (y, x)."""
@@ -99,7 +98,6 @@ class Patches:
 
     config: PatchConfig
     factor: tuple[int, int]
-    whole_input = True
 
     @property
     def whole_mean(self) -> bool:

@@ -18,7 +18,7 @@ from labkit.data.parts import check_parts
 from labkit.data.statistics import Statistics, compute_statistics
 from labkit.errors import CheckpointError, ConfigError, DataError, LabError
 from labkit.recipes import open_part, recipe, validate
-from labkit.recipes.model import Channels, Model
+from labkit.recipes.model import DENOISER, Channels, Model
 from labkit.recipes.sections import RecipeConfig
 from labkit.store.checkpoints import load_checkpoint, load_header, reading_checkpoint
 from labkit.store.runs import RunFolder
@@ -71,7 +71,7 @@ def _train_stage(
         batch_size=stage.settings.batch_size,
         seed=model.config.seed + model.stages.index(name),
         crop=stage.windows,
-        whole_input=model.patching.whole_input and stage.windows is not None,
+        whole_input=stage.windows is not None,  # edges are interpolated from beyond, as in a whole domain
         cache_mb=model.config.data.cache_mb,
         reuse=earlier,
         pin=model.hardware.device.type == "cuda",
@@ -85,7 +85,7 @@ def _train_stage(
         hardware=model.hardware,
         folder=model.folder,
         stage=name,
-        header=model.stage_header(name) | stage.header,
+        header=model.stage_header(name) | ({"residual_std": model.residual_std.tolist()} if name == DENOISER else {}),
         seed=model.config.seed,
         validate=stage.judge,
         **options,
@@ -102,12 +102,16 @@ def load(
 ) -> Model:
     """The trained model of a run folder; raises CheckpointError where it is incomplete or of another model.
 
-    stages: all by default; a run whose later ones are not yet trained opens with the first alone."""
+    stages: all by default; a run whose later ones are not yet trained opens with the first alone, without the networks
+    of the others."""
     folder = RunFolder(run)
     changes = {name: value for name, value in (("device", device), ("precision", precision)) if value is not None}
     config = validate(folder.load_config() | changes)
     kind = recipe(config.recipe)
-    stages = kind.stages if stages is None else stages
+    stages = kind.stages if stages is None else tuple(stages)
+    if not stages or stages != kind.stages[: len(stages)]:
+        expected = f"the first of {', '.join(kind.stages)}"
+        raise ConfigError("stages", found=", ".join(stages) or "none", expected=expected, todo="name these in order")
     path = folder.checkpoint_path(stages[-1])
     header = load_header(path)
     check_header(path.name, header, {"recipe": config.recipe})
@@ -116,6 +120,7 @@ def load(
         shape, factor = (_cells(header[name]) for name in ("shape", "factor"))
     model = kind(config, channels, Statistics.from_dict(folder.load_statistics()), shape=shape, factor=factor)
     model.folder = folder
+    model.networks = {stage: model.networks[stage] for stage in stages}
     for stage in stages:
         restore(model, stage)
     return model
@@ -137,7 +142,7 @@ def restore(model: Model, stage: str) -> None:
             todo="restore the run's own config.yaml",
         ) from error
     network.eval().requires_grad_(False)
-    if stage == "diffusion":
+    if stage == DENOISER:
         model.residual_std = residual_std_in(model, path, header)
 
 
@@ -190,7 +195,7 @@ def _of_part(part: str) -> Iterator[None]:
             f"data.{part}: {error.what}",
             found=error.found,
             expected=error.expected,
-            todo=f"correct data.{part}, which is needed after the first stage",
+            todo=error.todo,
         ) from error
 
 
@@ -205,8 +210,8 @@ def _check_folder(folder: RunFolder, config: RecipeConfig) -> None:
     """Raises ConfigError where the folder holds a run of another configuration."""
     if not (folder.path / "config.yaml").exists():
         return
-    found = folder.load_config()
-    if path := first_difference(found, json.loads(config.model_dump_json())):
+    found, wanted = (json.loads(one.model_dump_json()) for one in (validate(folder.load_config()), config))
+    if path := first_difference(found, wanted):
         raise ConfigError(
             f"run folder {folder.path.name}",
             found=f"a run with another {path}",
