@@ -88,10 +88,16 @@ def scores_of(sums: xr.Dataset) -> xr.Dataset:
             "bias": mean.error,
             "crps": mean.crps,
             "spread": spread,
-            "spread_skill": np.sqrt((n + 1) / n) * spread / rmse,
+            "spread_skill": np.sqrt(spread_factor(n)) * spread / rmse,
             "count": count,
         }
     )
+
+
+def spread_factor(members: int) -> float:
+    """(n + 1) / n: by so much the mean square error of the mean of n members exceeds their unbiased variance where
+    truth and members are exchangeable (Fortin et al. 2014)."""
+    return (members + 1) / members
 
 
 def achieved_skill(baseline: xr.DataArray, model: xr.DataArray, oracle: xr.DataArray) -> xr.DataArray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from labkit.verify.scores import MEMBER, anomalies
+from labkit.verify.scores import MEMBER, anomalies, spread_factor
 
 
 def binned_spread_skill(members: xr.DataArray, truth: xr.DataArray, *, bins: int = 10) -> xr.Dataset:
@@ -20,7 +20,7 @@ def binned_spread_skill(members: xr.DataArray, truth: xr.DataArray, *, bins: int
     error = anomalies(members, truth)
     n = error.sizes[MEMBER]
     split = n >= 4
-    measured = _cells(error.isel({MEMBER: slice(1, None, 2)}) if split else error, "var") * (n + 1) / n
+    measured = _cells(error.isel({MEMBER: slice(1, None, 2)}) if split else error, "var") * spread_factor(n)
     squared = _cells(error, "mean") ** 2
     order_by = _cells(error.isel({MEMBER: slice(0, None, 2)}), "var") if split else measured
     known = np.isfinite(measured) & np.isfinite(squared)
