@@ -5,17 +5,18 @@
 
 Right: members drawn there are those of the processor, whatever their company; patches, attention and their gradients
 too; the probe measures. Fast: training and drawing of `mini` (fp32 and bf16, several batches) as samples and members a
-second and memory, beside what a large matrix product reaches. Each part stands alone: one that fails is told, and the
-others go on. Results are lines of JSON, also in FOLDER/gpu.jsonl. Beside torch and numpy it needs pydantic, dask,
-xarray, netCDF4, zarr, cf-units, pyproj, safetensors, scoringrules, pyyaml, psutil, tqdm and pooch.
+second and memory, beside what a large matrix product reaches. Each part is a process of its own: one that fails is
+told, and the others go on. Results are lines of JSON, also in FOLDER/gpu.jsonl. Beside torch and numpy it needs
+pydantic, dask, xarray, netCDF4, zarr, cf-units, pyproj, safetensors, scoringrules, pyyaml, psutil, tqdm and pooch.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import subprocess
+import sys
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -47,16 +48,18 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=8.0, help="that each figure is measured for")
     parser.add_argument("--batches", type=int, nargs="+", default=None, help="default: 256 512 1024 on a GPU")
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--part", help="one part alone, by its name")
     options = parser.parse_args()
     options.batches = options.batches or ([4] if options.device == "cpu" else [256, 512, 1024])
-    begun = time.perf_counter()
-    for part in (machine, members, patches, attention, probed, training, drawing):
-        try:
-            for line in part(options):
-                say(options, {"part": part.__name__, **line, "at_s": round(time.perf_counter() - begun)})
-        except Exception as error:  # the day a GPU comes, one failure must not cost the rest
-            traceback.print_exc()
-            say(options, {"part": part.__name__, "FAILED": f"{type(error).__name__}: {error}"[:300]})
+    parts = {part.__name__: part for part in (machine, members, patches, attention, probed, training, drawing)}
+    if options.part:
+        for line in parts[options.part](options):
+            say(options, {"part": options.part, **line})
+        return
+    for name in parts:  # a process each: after a fault on the device nothing else runs in the one that had it
+        done = subprocess.run([sys.executable, __file__, *sys.argv[1:], "--part", name], check=False)
+        if done.returncode:
+            say(options, {"part": name, "FAILED": f"exit code {done.returncode}, see the traceback above"})
 
 
 def say(options: argparse.Namespace, line: dict) -> None:

@@ -85,7 +85,10 @@ def test_a_globe_is_brought_to_a_map_as_well_as_by_bilinear_weights():
 def test_the_seam_of_a_globe_is_none(west):
     """A fine grid over the seam of the globe's longitudes gets what one in the middle of a region would."""
     seam = 0.0 if west == 0 else 180.0
-    here = lambda lat, lon: 280 + 0.5 * lat + np.cos(np.radians(lon - seam))  # noqa: E731
+
+    def here(lat, lon):
+        return 280 + 0.5 * lat + np.cos(np.radians(lon - seam))
+
     globe = on_globe(1.0, 10, 40, west, west + 360, here)
     fine = on_globe(0.25, 20, 26, seam - 3, seam + 3, here)
     fine = fine.assign_coords(lon=(fine.lon + 180) % 360 - 180)
@@ -126,7 +129,10 @@ def test_an_input_on_the_fine_grid_itself_is_taken_as_it_is(tmp_path):
 def test_wrf_and_a_globe_are_pairs_by_one_call(tmp_path):
     wrfout(shape=(16, 16)).to_netcdf(tmp_path / "wrfout.nc")
     fine = open_wrfout(tmp_path / "wrfout.nc")
-    linear = lambda lat, lon: 270 + 0.5 * lat - 0.1 * lon  # noqa: E731
+
+    def linear(lat, lon):
+        return 270 + 0.5 * lat - 0.1 * lon
+
     globe = on_globe(0.25, 18, 24, -92, -86, linear).isel(time=[0, 3])
     pairs = pairs_of(globe, fine, factor=4, target_channels=["t2m", "u10"])
     assert pairs.factor == (4, 4) and pairs.target_channels == ["t2m", "u10"] and len(pairs) == 2

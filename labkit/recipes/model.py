@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -65,7 +66,7 @@ class Stage:
     windows: tuple[int, int] | None = None
 
 
-class Model:
+class Model(ABC):
     """Networks with what they need: `config`, `channels`, `statistics`, the fine grid `shape` (y, x), and `factor`, the
     number of fine cells in a coarse one along each. Made by `labkit.recipes.train` or `load`.
 
@@ -102,32 +103,33 @@ class Model:
 
     # What a recipe says of itself.
 
+    @abstractmethod
     def build(self) -> dict[str, nn.Module]:
         """New networks by stage, all randomness from torch's own generator."""
-        raise NotImplementedError
 
+    @abstractmethod
     def conditions(self, batch: Batch) -> Tensor:
         """What the network of the mean sees of a batch, (B, K, y, x), on the model's device."""
-        raise NotImplementedError
 
+    @abstractmethod
     def mean(self, conditions: Tensor) -> Tensor:
         """The mean (B, C, y, x) of whole domains, normalised units."""
-        raise NotImplementedError
 
+    @abstractmethod
     def seen(self, conditions: Tensor, mean: Tensor) -> Tensor:
         """What the denoiser sees, (B, K, y, x)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def check_shape(self, shape: tuple[int, int]) -> None:
         """Raise for a domain that the networks cannot take."""
-        raise NotImplementedError
 
+    @abstractmethod
     def check_training(self, train: Pairs) -> None:
         """Raise for what only a later stage would miss."""
 
+    @abstractmethod
     def stage(self, name: str, train: Pairs, validation: Pairs) -> Stage:
         """How a stage is trained, the earlier ones being finished; measures on the way what it learns in units of."""
-        raise NotImplementedError
 
     def stage_header(self, name: str) -> dict:
         """What a stage's checkpoints must say for them to fit."""
