@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import test_grib_kinds as kinds
 import xarray as xr
-from test_files import by_step, fields
+from test_files import fields
+from test_files_times import by_step
 from test_intervals import HOURLY, M, netcdf
 from test_opening import nowcast
 from test_pairing import lambert
